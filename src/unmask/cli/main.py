@@ -1,0 +1,128 @@
+"""The ``unmask`` command: a table of verbs, each imported only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from unmask import __version__
+from unmask.core.errors import ConfigError, UnmaskError
+
+
+class Verb(NamedTuple):
+    """One verb: the module with ``configure(parser)`` and ``run(args) -> int``, and its one-line help."""
+
+    module: str
+    help: str
+
+
+VERBS: dict[str, Verb] = {
+    "demo": Verb(
+        "unmask.cli.demo", "forge a sample portrait with a known mask, analyse both: the first minute"
+    ),
+    "detect": Verb(
+        "unmask.cli.detect", "is this face genuine? files, folders or globs to verdicts, masks and a report"
+    ),
+    "train": Verb("unmask.cli.train", "train a detector from a recipe"),
+    "evaluate": Verb("unmask.cli.evaluate", "measure a detector (or any scores file) on labelled data"),
+    "compare": Verb("unmask.cli.compare", "compare detectors on the same images with paired statistics"),
+    "data index": Verb("unmask.cli.data_index", "a folder or known layout to a manifest"),
+    "data split": Verb("unmask.cli.data_split", "split a manifest so that relatives stay together"),
+    "data audit": Verb("unmask.cli.data_audit", "look for leaks and shortcuts in a manifest"),
+    "data forge": Verb(
+        "unmask.cli.data_forge", "make forgeries with exact masks from a folder of real photos"
+    ),
+    "list": Verb("unmask.cli.listing", "what there is: detectors, forgeries, degradations, weights"),
+    "model": Verb(
+        "unmask.cli.model", "a detector's card: parameters, FLOPs, shapes, departures from its paper"
+    ),
+    "export": Verb("unmask.cli.export", "ONNX with a parity certificate"),
+    "doctor": Verb("unmask.cli.doctor", "what is installed, what is missing, how to get it"),
+}
+
+_EXAMPLES = """\
+start here:
+  unmask demo                               forge a known portrait, analyse it, write a report
+  unmask detect photo.jpg                   a verdict, a score, the forged area
+  unmask detect photos/ --report out/       the same for a folder, with an HTML report
+  unmask detect photo.jpg --json            one JSON object per file
+exit codes: 0 every file was analysed; 1 some could not be; 2 wrong usage
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The top-level parser, which knows the verbs' names and help lines but imports none of them."""
+    parser = argparse.ArgumentParser(
+        prog="unmask",
+        description="Tells whether a face image was manipulated, shows where, and says how sure it is and why.",
+        epilog="verbs:\n"
+        + "".join(f"  {name:<12}{verb.help}\n" for name, verb in VERBS.items())
+        + "\n"
+        + _EXAMPLES
+        + "`unmask VERB --help` explains a verb.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"unmask {__version__}")
+    parser.add_argument("verb", metavar="VERB", help="one of the verbs below")
+    return parser
+
+
+def _split_verb(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Find the verb at the start of the command line: one word, or two for ``data ...``."""
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if len(words) >= length and name in VERBS:
+            return name, list(words[length:])
+    return None, list(words)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns the exit code; user errors are one line on stderr, never a traceback."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    name, rest = _split_verb(words)
+    if name is None:
+        parser = build_parser()
+        if not words:
+            parser.print_help()
+            return 0
+        if words[0] == "data" and (len(words) == 1 or words[1] in ("-h", "--help")):
+            verbs = "".join(f"  {n:<12}{v.help}\n" for n, v in VERBS.items() if n.startswith("data "))
+            print(f"usage: unmask data VERB [-h] ...\n\n{verbs}", end="")
+            return 0
+        if words[0].startswith("-"):
+            parser.parse_args(words)
+        from difflib import get_close_matches
+
+        asked = " ".join(words[:2]) if words[0] == "data" else words[0]
+        near = get_close_matches(asked, VERBS, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        parser.exit(2, f"unmask: unknown verb '{asked}'{hint} (see unmask --help)\n")
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    module = importlib.import_module(VERBS[name].module)
+    parser = argparse.ArgumentParser(
+        prog=f"unmask {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.configure(parser)
+    try:
+        return int(module.run(parser.parse_args(rest)))
+    except UnmaskError as error:
+        print(f"unmask {name}: error [{error.code}]: {error.message}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        print(f"\nunmask {name}: stopped; finished results are kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

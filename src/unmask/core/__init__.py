@@ -1,0 +1,1 @@
+"""The nouns everybody shares: types, configuration, errors, seeds, atomic files."""

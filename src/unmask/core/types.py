@@ -1,0 +1,164 @@
+"""The nouns everybody shares: what goes into a detector and what comes out.
+
+One logit, 1 = fake, everywhere. Images are RGB in [0, 1], channels first; boxes are ``(x1, y1, x2, y2)`` in
+pixels of the upright image, with x to the right and y down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Answers = Literal["edited", "generated", "both"]
+InputKind = Literal["image", "clip"]
+UInt8Image = npt.NDArray[np.uint8]
+FloatMap = npt.NDArray[np.float32]
+
+
+class DetectorOutput(NamedTuple):
+    """What every detector returns, in training, evaluation and export alike."""
+
+    logits: Tensor
+    """(B,) one logit per image, positive = fake."""
+    mask_logits: Tensor | None = None
+    """(B, 1, H, W) one logit per input pixel, positive = manipulated; None if the design does not localize."""
+    embedding: Tensor | None = None
+    """(B, D) what the label head reads; None where the design has none."""
+    aux: dict[str, Tensor] | None = None
+    """Whatever the family's own losses or its evidence panels need; dropped at export."""
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One detected (or given) face in an upright image."""
+
+    box: tuple[float, float, float, float]
+    score: float = 1.0
+    points: tuple[tuple[float, float], ...] | None = None
+    """Five points (left eye, right eye, nose, left mouth corner, right mouth corner; left = smaller x on a
+    frontal face), or None when the box came from a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewConfig:
+    """How an image becomes detector inputs. Part of every detector's config, so it travels with the weights."""
+
+    kind: Literal["face", "native"] = "face"
+    """``face``: a square crop around each face, resized to ``size``. ``native``: unresized ``size``-pixel
+    squares of the original pixels (resizing destroys generator traces)."""
+    size: int = 256
+    """Side of the input square in pixels."""
+    margin: float = 1.6
+    """Side of the face crop over the longer side of the face box (``face`` only)."""
+    crops: int = 5
+    """At most this many squares per image, those nearest the faces first (``native`` only)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One training or evaluation example.
+
+    Raises:
+        ValueError: a field has the wrong shape, type or range.
+    """
+
+    image: Tensor
+    """(3, H, W) float32 RGB in [0, 1]."""
+    label: int
+    """1 = fake, 0 = real."""
+    mask: Tensor | None = None
+    """(1, H, W) float32 in [0, 1]: foreign-content weight times blend ratio; None = not known. A real image's
+    mask is known: all zeros."""
+    pair: Tensor | None = None
+    """(3, H, W) the real counterpart after the same crop, size and encoding; None = not known."""
+    group: str = ""
+    """Relatives share it: same person, same source photo, same video."""
+    source: str = ""
+    """Where the photo came from (data set, camera, site)."""
+    manipulation: str = ""
+    """Name of the forgery; empty for real."""
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[0] != 3 or self.image.dtype != torch.float32:
+            raise ValueError(
+                f"image must be float32 (3, H, W), got {self.image.dtype} {tuple(self.image.shape)}"
+            )
+        if self.label not in (0, 1):
+            raise ValueError(f"label must be 0 (real) or 1 (fake), got {self.label!r}")
+        size = self.image.shape[-2:]
+        if self.mask is not None and self.mask.shape != (1, *size):
+            raise ValueError(f"mask must be {(1, *size)} like its image, got {tuple(self.mask.shape)}")
+        if self.pair is not None and self.pair.shape != self.image.shape:
+            raise ValueError(f"pair must be {tuple(self.image.shape)}, got {tuple(self.pair.shape)}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Samples stacked; absent masks and pairs are zeros with their ``*_valid`` flag off."""
+
+    image: Tensor
+    """(B, 3, H, W) float32 RGB in [0, 1]."""
+    label: Tensor
+    """(B,) float32, 1 = fake."""
+    mask: Tensor
+    """(B, 1, H, W) float32 in [0, 1]."""
+    mask_valid: Tensor
+    """(B,) bool."""
+    pair: Tensor
+    """(B, 3, H, W), the real counterpart."""
+    pair_valid: Tensor
+    """(B,) bool."""
+    group: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
+    manipulation: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return int(self.label.shape[0])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with every tensor on ``device``."""
+        return Batch(
+            self.image.to(device, non_blocking=True),
+            self.label.to(device, non_blocking=True),
+            self.mask.to(device, non_blocking=True),
+            self.mask_valid.to(device, non_blocking=True),
+            self.pair.to(device, non_blocking=True),
+            self.pair_valid.to(device, non_blocking=True),
+            self.group,
+            self.source,
+            self.manipulation,
+            self.path,
+        )
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Stack samples of one size into a batch.
+
+    >>> import torch
+    >>> batch = collate([Sample(torch.zeros(3, 4, 4), 0), Sample(torch.ones(3, 4, 4), 1, mask=torch.ones(1, 4, 4))])
+    >>> len(batch), batch.mask_valid.tolist(), batch.label.tolist()
+    (2, [False, True], [0.0, 1.0])
+    """
+    if not samples:
+        raise ValueError("cannot collate an empty list of samples")
+    blank_mask = torch.zeros_like(samples[0].image[:1])
+    blank_pair = torch.zeros_like(samples[0].image)
+    return Batch(
+        image=torch.stack([s.image for s in samples]),
+        label=torch.tensor([float(s.label) for s in samples]),
+        mask=torch.stack([blank_mask if s.mask is None else s.mask for s in samples]),
+        mask_valid=torch.tensor([s.mask is not None for s in samples]),
+        pair=torch.stack([blank_pair if s.pair is None else s.pair for s in samples]),
+        pair_valid=torch.tensor([s.pair is not None for s in samples]),
+        group=tuple(s.group for s in samples),
+        source=tuple(s.source for s in samples),
+        manipulation=tuple(s.manipulation for s in samples),
+        path=tuple(s.path for s in samples),
+    )

@@ -1,0 +1,1 @@
+"""Intake, faces, manifests, forgeries, degradations, audits and loading."""

@@ -1,0 +1,1 @@
+"""Detector designs, one folder per family, and the table that names them."""

@@ -1,0 +1,139 @@
+"""The contract every detector keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from unmask.core.errors import SizeError
+from unmask.core.types import Answers, Batch, DetectorOutput, InputKind, ViewConfig
+
+C = TypeVar("C", bound="DetectorConfig")
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """Settings every detector has; a family's config adds its own fields. Defaults are the truth."""
+
+    view: ViewConfig = dataclasses.field(default_factory=ViewConfig)
+    """How an image becomes inputs; travels with the weights."""
+    answers: Answers = "both"
+    """Which question the logit answers: was a real photo edited, was the image generated as a whole, or both."""
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """Input sizes a detector takes.
+
+    ``fixed`` wins when set; otherwise any height and width of at least ``minimum`` that ``multiple`` divides.
+    """
+
+    minimum: int = 32
+    multiple: int = 1
+    fixed: int | None = None
+
+    def check(self, height: int, width: int) -> None:
+        """Raise :class:`SizeError` with the nearest good size if ``height`` x ``width`` cannot be used."""
+
+        def nearest(side: int) -> int:
+            if self.fixed is not None:
+                return self.fixed
+            return max(
+                -(-self.minimum // self.multiple) * self.multiple, round(side / self.multiple) * self.multiple
+            )
+
+        good = (nearest(height), nearest(width))
+        if (height, width) != good:
+            raise SizeError(
+                "bad_size",
+                f"this detector cannot take {height}x{width} pixels; the nearest size it takes is {good[0]}x{good[1]}",
+            )
+
+
+class Detector(nn.Module, Generic[C]):
+    """Base of every design: images in [0, 1] in, one logit (1 = fake) per image out.
+
+    A detector knows no loss, optimiser, data set or device. Normalisation is a buffer, so nobody can forget it.
+    """
+
+    config_class: ClassVar[type[DetectorConfig]] = DetectorConfig
+    input_kind: ClassVar[InputKind] = "image"
+
+    def __init__(
+        self,
+        config: C,
+        *,
+        mean: tuple[float, ...] = (0.0, 0.0, 0.0),
+        std: tuple[float, ...] = (1.0, 1.0, 1.0),
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    @property
+    def localizes(self) -> bool:
+        """True when the output carries mask logits."""
+        return False
+
+    @property
+    def needs_face(self) -> bool:
+        """True when the detector only means something on a face crop (no whole-frame fallback)."""
+        return False
+
+    @property
+    def answers(self) -> Answers:
+        """Which question the logit answers."""
+        return self.config.answers
+
+    @property
+    def size_rule(self) -> SizeRule:
+        """Input sizes this detector takes."""
+        return SizeRule()
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """Check the size of (B, 3, H, W) images in [0, 1] and standardise them.
+
+        Raises:
+            SizeError: not a size this detector takes.
+        """
+        if not torch.compiler.is_compiling() and not torch.jit.is_tracing():
+            if image.ndim != 4 or image.shape[1] != 3:
+                raise SizeError(
+                    "bad_size", f"expected images of shape (B, 3, H, W), got {tuple(image.shape)}"
+                )
+            self.size_rule.check(int(image.shape[-2]), int(image.shape[-1]))
+        return (image - self.mean) / self.std
+
+    def forward(self, image: Tensor) -> DetectorOutput:
+        """(B, 3, H, W) RGB in [0, 1] to logits and, where the design has them, masks at the input's size."""
+        raise NotImplementedError
+
+    def forward_train(self, batch: Batch) -> DetectorOutput:
+        """The training pass; designs whose training sees more than the image override it."""
+        output: DetectorOutput = self(batch.image)
+        return output
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Trainable parameters by named part (e.g. ``backbone``, ``head``), for learning rates by module."""
+        return {"all": [p for p in self.parameters() if p.requires_grad]}
+
+    def evidence(self, image: Tensor) -> dict[str, Tensor]:
+        """Maps the detector saw, by name, for the report: each (B, 1 or 3, h, w) in [0, 1]. Empty by default."""
+        return {}
+
+    def departures(self) -> tuple[str, ...]:
+        """Where the default differs from the paper, one sentence each; printed by ``unmask model``."""
+        return ()
+
+
+AnyDetector = Detector[Any]

@@ -1,0 +1,1 @@
+"""Running a detector over data and writing what it scored."""

@@ -1,0 +1,1 @@
+"""Label, mask and embedding losses and their weighted sum."""

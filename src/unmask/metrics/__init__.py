@@ -1,0 +1,1 @@
+"""Image, pixel and calibration metrics, and the statistics that compare them."""

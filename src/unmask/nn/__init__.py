@@ -1,0 +1,1 @@
+"""Network bricks used by two or more detector families."""
