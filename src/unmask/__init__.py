@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unmask.analysis.analyzer import Analyzer
-    from unmask.detectors.base import Detector
+    from unmask.detectors.base import AnyDetector
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "create_detector", "list_detectors", "load"]
@@ -32,7 +32,7 @@ def load(name_or_file: str | Path | None = None, *, device: str = "auto") -> Ana
     return load_analyzer(name_or_file, device=device)
 
 
-def create_detector(name: str, **overrides: Any) -> Detector:
+def create_detector(name: str, **overrides: Any) -> AnyDetector:
     """Build an untrained detector of the zoo by name; keyword arguments override its config's fields.
 
     Raises:

@@ -21,9 +21,7 @@ class Verb(NamedTuple):
 
 
 VERBS: dict[str, Verb] = {
-    "demo": Verb(
-        "unmask.cli.demo", "forge a sample portrait with a known mask, analyse both: the first minute"
-    ),
+    "demo": Verb("unmask.cli.demo", "forge a sample portrait with a known mask, analyse both: the first minute"),
     "detect": Verb(
         "unmask.cli.detect", "is this face genuine? files, folders or globs to verdicts, masks and a report"
     ),
@@ -33,13 +31,9 @@ VERBS: dict[str, Verb] = {
     "data index": Verb("unmask.cli.data_index", "a folder or known layout to a manifest"),
     "data split": Verb("unmask.cli.data_split", "split a manifest so that relatives stay together"),
     "data audit": Verb("unmask.cli.data_audit", "look for leaks and shortcuts in a manifest"),
-    "data forge": Verb(
-        "unmask.cli.data_forge", "make forgeries with exact masks from a folder of real photos"
-    ),
+    "data forge": Verb("unmask.cli.data_forge", "make forgeries with exact masks from a folder of real photos"),
     "list": Verb("unmask.cli.listing", "what there is: detectors, forgeries, degradations, weights"),
-    "model": Verb(
-        "unmask.cli.model", "a detector's card: parameters, FLOPs, shapes, departures from its paper"
-    ),
+    "model": Verb("unmask.cli.model", "a detector's card: parameters, FLOPs, shapes, departures from its paper"),
     "export": Verb("unmask.cli.export", "ONNX with a parity certificate"),
     "doctor": Verb("unmask.cli.doctor", "what is installed, what is missing, how to get it"),
 }
@@ -101,9 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         near = get_close_matches(asked, VERBS, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         parser.exit(2, f"unmask: unknown verb '{asked}'{hint} (see unmask --help)\n")
-    logging.basicConfig(
-        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     module = importlib.import_module(VERBS[name].module)
     parser = argparse.ArgumentParser(
         prog=f"unmask {name}",

@@ -53,9 +53,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
             return tuple(_convert(inner[0], v, f"{where}[{i}]") for i, v in enumerate(value))
         if len(value) != len(inner):
             raise _fail(where, f"{len(inner)} values", value)
-        return tuple(
-            _convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(inner, value, strict=True))
-        )
+        return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(inner, value, strict=True)))
     if origin in (dict, Mapping) or kind in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise _fail(where, "a mapping", value)
@@ -139,9 +137,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> d
         if rest:
             inner = result.get(head) or {}
             if not isinstance(inner, Mapping):
-                raise ConfigError(
-                    "bad_config", f"'{head}' is not a group of settings, so '{dotted}' has no place"
-                )
+                raise ConfigError("bad_config", f"'{head}' is not a group of settings, so '{dotted}' has no place")
             result[head] = with_overrides(inner, {rest: value})
         else:
             result[head] = value

@@ -86,9 +86,7 @@ class Sample:
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[0] != 3 or self.image.dtype != torch.float32:
-            raise ValueError(
-                f"image must be float32 (3, H, W), got {self.image.dtype} {tuple(self.image.shape)}"
-            )
+            raise ValueError(f"image must be float32 (3, H, W), got {self.image.dtype} {tuple(self.image.shape)}")
         if self.label not in (0, 1):
             raise ValueError(f"label must be 0 (real) or 1 (fake), got {self.label!r}")
         size = self.image.shape[-2:]

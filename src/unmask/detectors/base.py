@@ -45,9 +45,7 @@ class SizeRule:
         def nearest(side: int) -> int:
             if self.fixed is not None:
                 return self.fixed
-            return max(
-                -(-self.minimum // self.multiple) * self.multiple, round(side / self.multiple) * self.multiple
-            )
+            return max(-(-self.minimum // self.multiple) * self.multiple, round(side / self.multiple) * self.multiple)
 
         good = (nearest(height), nearest(width))
         if (height, width) != good:
@@ -108,9 +106,7 @@ class Detector(nn.Module, Generic[C]):
         """
         if not torch.compiler.is_compiling() and not torch.jit.is_tracing():
             if image.ndim != 4 or image.shape[1] != 3:
-                raise SizeError(
-                    "bad_size", f"expected images of shape (B, 3, H, W), got {tuple(image.shape)}"
-                )
+                raise SizeError("bad_size", f"expected images of shape (B, 3, H, W), got {tuple(image.shape)}")
             self.size_rule.check(int(image.shape[-2]), int(image.shape[-1]))
         return (image - self.mean) / self.std
 
