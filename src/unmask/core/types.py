@@ -48,9 +48,10 @@ class Face:
 class ViewConfig:
     """How an image becomes detector inputs. Part of every detector's config, so it travels with the weights."""
 
-    kind: Literal["face", "native"] = "face"
-    """``face``: a square crop around each face, resized to ``size``. ``native``: unresized ``size``-pixel
-    squares of the original pixels (resizing destroys generator traces)."""
+    kind: Literal["face", "frame", "native"] = "face"
+    """``face``: a square crop around each face, resized to ``size``. ``frame``: the whole image in one square,
+    its longer side resized to ``size``. ``native``: unresized ``size``-pixel squares of the original pixels
+    (resizing destroys generator traces)."""
     size: int = 256
     """Side of the input square in pixels."""
     margin: float = 1.6
