@@ -1,0 +1,114 @@
+"""From images to one number each: views, logits, and their reduction, in one place for analysis and evaluation.
+
+An image becomes views as the detector's config says (``face`` or ``native``); each view gets one logit; the image's
+logit is the **maximum over faces** or the **mean over native crops**; the score is ``sigmoid(scale * logit + offset)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from unmask.core.types import Face, FloatMap, UInt8Image
+from unmask.data.views import View, views
+from unmask.detectors.base import AnyDetector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageScore:
+    """What one detector says about one image, before calibration."""
+
+    logit: float | None
+    """Reduced over the views; None when there was nothing to look at (no face, and the detector needs one)."""
+    view_logits: FloatMap
+    """(V,) one logit per view."""
+    view_masks: FloatMap | None
+    """(V, size, size) manipulated-pixel probabilities in [0, 1], each for ``views[i].to_image``; None if the design
+    does not localize."""
+    views: tuple[View, ...]
+    """The squares that were scored, in the order of ``view_logits``."""
+
+
+def probability(logit: float, scale: float = 1.0, offset: float = 0.0) -> float:
+    """Calibrated P(fake) = 1 / (1 + exp(-(scale * logit + offset))) (Platt 1999), without overflow.
+
+    >>> probability(0.0), probability(1e6), probability(-1e6, scale=2.0)
+    (0.5, 1.0, 0.0)
+    """
+    value = scale * logit + offset
+    if value >= 0:
+        return 1.0 / (1.0 + math.exp(-value))
+    odds = math.exp(max(value, -745.0))
+    return odds / (1.0 + odds) if value > -745.0 else 0.0
+
+
+def reduce_logits(detector: AnyDetector, view_logits: FloatMap) -> float | None:
+    """One logit per image: the most suspicious face, or the mean over native crops; None without views."""
+    if not len(view_logits):
+        return None
+    return float(view_logits.max() if detector.config.view.kind == "face" else view_logits.mean())
+
+
+@contextmanager
+def _evaluating(detector: AnyDetector) -> Iterator[None]:
+    """Every module in eval mode, and afterwards each as it was (frozen parts stay frozen)."""
+    modes = [(module, module.training) for module in detector.modules()]
+    detector.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def score_images(
+    detector: AnyDetector,
+    images: Sequence[UInt8Image],
+    faces: Sequence[Sequence[Face]],
+    batch_size: int = 16,
+) -> list[ImageScore]:
+    """Score images with one detector, in batches of views that cross image borders.
+
+    Args:
+        detector: on any device; the images are moved there batch by batch.
+        images: each uint8 (H, W, 3) RGB, upright, of any size.
+        faces: the faces of each image, as found or given; may be empty.
+        batch_size: views per forward pass; bounds the memory.
+
+    Returns:
+        One :class:`ImageScore` per image, in order.
+    """
+    if len(images) != len(faces):
+        raise ValueError(f"every image needs its list of faces: got {len(images)} images and {len(faces)} lists")
+    seen: list[tuple[View, ...]] = []
+    for image, found in zip(images, faces, strict=True):
+        cut = views(image, found, detector.config.view)
+        seen.append(tuple(v for v in cut if v.face is not None) if detector.needs_face else tuple(cut))
+    flat = [view for group in seen for view in group]
+    logits: list[FloatMap] = []
+    masks: list[FloatMap] = []
+    with _evaluating(detector):
+        for start in range(0, len(flat), batch_size):
+            pixels = np.stack([view.pixels for view in flat[start : start + batch_size]])  # (B, size, size, 3)
+            batch = torch.from_numpy(pixels).to(detector.mean.device).permute(0, 3, 1, 2).float().div_(255.0)
+            output = detector(batch)
+            logits.append(output.logits.float().cpu().numpy())
+            if output.mask_logits is not None:
+                masks.append(output.mask_logits[:, 0].float().sigmoid().cpu().numpy())
+    all_logits = np.concatenate(logits) if logits else np.zeros(0, np.float32)
+    all_masks = np.concatenate(masks) if masks else None
+    results = []
+    start = 0
+    for group in seen:
+        stop = start + len(group)
+        part = all_logits[start:stop]
+        part_masks = None if all_masks is None else all_masks[start:stop]
+        results.append(ImageScore(reduce_logits(detector, part), part, part_masks, group))
+        start = stop
+    return results
