@@ -1,0 +1,113 @@
+"""Splits and folds that keep relatives together.
+
+Rows are relatives when they share a ``group``, when one is the ``pair`` of the other, or when their files are
+identical (``sha256``); relatives of relatives are relatives. A family goes to one side as a whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from unmask.core.errors import DataError
+from unmask.data.manifest import SPLITS, Row
+
+
+def families(rows: Sequence[Row]) -> list[str]:
+    """The family of each row, as a name that does not depend on the order of the rows.
+
+    A family is named after its first group in alphabetical order; without any group, after its smallest file hash
+    (or, unhashed, file name).
+
+    >>> photo, fake = Row("/a.png", 0, group="ann"), Row("/b.png", 1, pair="/a.png")
+    >>> families([photo, fake, Row("/c.png", 0)])
+    ['group:ann', 'group:ann', 'file:c.png']
+    """
+    parent: dict[str, str] = {}
+
+    def root(node: str) -> str:
+        parent.setdefault(node, node)
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    def own_name(row: Row) -> str:
+        return f"group:{row.group}" if row.group else f"file:{row.sha256 or Path(row.path).name}"
+
+    for row in rows:
+        relatives = [f"group:{row.group}"] if row.group else []
+        relatives += [f"path:{row.pair}"] if row.pair else []
+        relatives += [f"sha256:{row.sha256}"] if row.sha256 else []
+        for relative in relatives:
+            parent[root(relative)] = root(f"path:{row.path}")
+    names: dict[str, str] = {}
+    for row in rows:
+        node, name = root(f"path:{row.path}"), own_name(row)
+        known = names.setdefault(node, name)
+        # a named group wins over a file ("group:" sorts after "file:", so compare explicitly)
+        names[node] = min(known, name, key=lambda n: (not n.startswith("group:"), n))
+    return [names[root(f"path:{row.path}")] for row in rows]
+
+
+def _unit(seed: int, name: str) -> float:
+    """A number in [0, 1) that depends on nothing but the seed and the name."""
+    digest = hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def split_rows(rows: Sequence[Row], sizes: Mapping[str, float], seed: int = 0) -> list[Row]:
+    """The same rows, in the same order, with ``split`` filled in.
+
+    Each family's side follows from a hash of its name and the seed alone: rows may be shuffled, removed or added and
+    nobody else changes sides. The price is that sizes are met on average, not exactly.
+
+    Args:
+        rows: any labelled rows.
+        sizes: share of the families per split, e.g. ``{"train": 0.8, "val": 0.2}``; must sum to 1.
+        seed: another seed, another split.
+
+    Raises:
+        DataError: unknown split name, shares that do not sum to 1, or a split that came out empty.
+    """
+    if unknown := [s for s in sizes if s not in SPLITS]:
+        raise DataError("bad_split", f"unknown split '{unknown[0]}'; splits are {', '.join(SPLITS)}")
+    if any(not 0 < size <= 1 for size in sizes.values()) or not math.isclose(sum(sizes.values()), 1, abs_tol=1e-6):
+        given = ", ".join(f"{k}={v:g}" for k, v in sizes.items())
+        raise DataError("bad_split", f"the shares must be above 0 and sum to 1, got {given or 'none'}")
+    bounds = [(s, sum(list(sizes.values())[: i + 1])) for i, s in enumerate(sizes)]
+
+    def side(name: str) -> str:
+        unit = _unit(seed, name)
+        return next((s for s, bound in bounds if unit < bound), bounds[-1][0])
+
+    result = [dataclasses.replace(r, split=side(f)) for r, f in zip(rows, families(rows), strict=True)]
+    if empty := [s for s in sizes if not any(r.split == s for r in result)]:
+        count = len(set(families(rows)))
+        raise DataError("empty_split", f"'{empty[0]}' got none of {count} families; use another seed or a larger share")
+    return result
+
+
+def folds(rows: Sequence[Row], count: int, seed: int = 0) -> list[int]:
+    """The fold (0 to ``count`` - 1) of each row: families stay whole, folds have nearly equal numbers of rows.
+
+    For out-of-fold scores and cross-validation. Depends on the set of rows, not on their order.
+
+    Raises:
+        DataError: fewer families than folds.
+    """
+    names = families(rows)
+    sizes: dict[str, int] = {}
+    for name in names:
+        sizes[name] = sizes.get(name, 0) + 1
+    if not 2 <= count <= len(sizes):
+        raise DataError("bad_folds", f"{len(sizes)} families cannot make {count} folds (2 or more, none empty)")
+    filled = [0] * count
+    fold: dict[str, int] = {}
+    for name in sorted(sizes, key=lambda n: (-sizes[n], _unit(seed, n))):  # largest first, to the emptiest fold
+        fold[name] = filled.index(min(filled))
+        filled[fold[name]] += sizes[name]
+    return [fold[name] for name in names]
