@@ -1,0 +1,61 @@
+"""Losses on the image logit. Each takes ``(output, batch)`` and returns a scalar."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unmask.core.types import Batch, DetectorOutput
+
+
+def bce(output: DetectorOutput, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
+    """Binary cross-entropy of the logits (B,) against the labels, targets pulled to ``smoothing / 2`` from 0 and 1.
+
+    Label smoothing after Szegedy et al., "Rethinking the Inception Architecture" (2016), eq. 5 with two classes.
+    """
+    target = batch.label * (1.0 - smoothing) + 0.5 * smoothing
+    return F.binary_cross_entropy_with_logits(output.logits, target)
+
+
+def focal(output: DetectorOutput, batch: Batch, *, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:
+    """Focal loss, Lin et al., "Focal Loss for Dense Object Detection" (2017), eq. 5; ``alpha`` weighs the fakes.
+
+    With ``gamma=0, alpha=0.5`` it is half the cross-entropy.
+    """
+    from torchvision.ops import sigmoid_focal_loss
+
+    loss: Tensor = sigmoid_focal_loss(output.logits, batch.label, alpha=alpha, gamma=gamma, reduction="mean")
+    return loss
+
+
+def counterparts(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Indices ``(fake, real)``, each (P,), of all forged images whose own real counterpart is in the batch.
+
+    A fake and a real are counterparts when they have the same ``path``; in a batch where no two do, when they have
+    the same ``group`` (the frames of one video and its forgeries). Empty names match nothing.
+    """
+    label = batch.label.detach().cpu().numpy()
+    for names in (batch.path, batch.group):
+        if len(names) != label.size:
+            continue
+        _, code = np.unique(np.asarray(names), return_inverse=True)
+        named = np.asarray(names) != ""
+        match = (code[:, None] == code[None, :]) & named[:, None] & (label[:, None] > 0.5) & (label[None, :] <= 0.5)
+        if match.any():
+            fake, real = np.nonzero(match)
+            return torch.from_numpy(fake), torch.from_numpy(real)
+    return torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long)
+
+
+def rank(output: DetectorOutput, batch: Batch) -> Tensor:
+    """Mean of ``softplus(-(logit_fake - logit_real))`` over counterparts; zero (with a gradient path) without any.
+
+    RankNet, Burges et al., "Learning to Rank using Gradient Descent" (2005), eq. 3. What a photo's own camera, blur
+    and compression add to both logits cancels, so this term cannot be lowered by reading them.
+    """
+    fake, real = (index.to(output.logits.device) for index in counterparts(batch))
+    if not len(fake):
+        return output.logits.sum() * 0.0
+    return F.softplus(output.logits[real] - output.logits[fake]).mean()

@@ -1,0 +1,243 @@
+"""From validation logits to a calibrated score and thresholds that carry their own evidence.
+
+The calibration is Platt's ``score = sigmoid(scale * logit + offset)``, fitted with both classes weighing the same, so
+0.5 means "as likely forged as not" when half of all images are. Thresholds are set on *out-of-fold* scores: the people
+are dealt into folds and each fold is calibrated on the others, so that nobody's photo helped to set its own score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from unmask.core.errors import DataError
+from unmask.core.seeds import rng
+from unmask.metrics.image import split_scores, threshold_at_frr, unresolvable
+
+Floats = npt.NDArray[np.float64]
+Side = Literal["fake", "real"]
+_MIN_SCALE = 1e-3
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A threshold on the calibrated score and what it costs on the validation images it was chosen on."""
+
+    threshold: float | None
+    """None: there is too little data for this operating point, see ``reason``."""
+    target: float
+    """The error rate asked for, e.g. 0.01."""
+    errors: int | None
+    """Images on the wrong side of the threshold."""
+    n: int
+    """Images of the class the rate is about (reals for ``fake``, fakes for ``real``)."""
+    groups: int
+    """People (or videos) those images come from."""
+    rate: float | None
+    """``errors / n``."""
+    low: float | None
+    """Clopper-Pearson 95 % limits of the rate; they take images as independent, ``groups`` says how far that holds."""
+    high: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How a logit becomes a score, and from which score on the tool commits itself."""
+
+    scale: float
+    offset: float
+    fake: OperatingPoint
+    """``fake`` at or above: at most ``target`` of the validation reals are called fake."""
+    real: OperatingPoint
+    """``real`` only below: at most ``target`` of the validation fakes are called real."""
+    reason: str = ""
+    """Not empty when the fit itself is doubtful."""
+
+    def apply(self, logits: npt.ArrayLike) -> Floats:
+        """Calibrated scores in [0, 1] of logits of any shape."""
+        return _sigmoid(self.scale * np.asarray(logits, np.float64) + self.offset)
+
+    def to_meta(self, mask: float | None = None) -> dict[str, Any]:
+        """The ``calibration`` and ``thresholds`` entries of a weights card; ``mask``: the mask threshold."""
+        return {
+            "calibration": {"scale": self.scale, "offset": self.offset, "reason": self.reason},
+            "thresholds": {
+                "fake": self.fake.threshold,
+                "real": self.real.threshold,
+                "mask": mask,
+                "fake_point": asdict(self.fake),
+                "real_point": asdict(self.real),
+            },
+        }
+
+
+def _sigmoid(x: Floats) -> Floats:
+    from scipy.special import expit
+
+    return np.asarray(expit(x), np.float64)
+
+
+def clopper_pearson(errors: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Exact two-sided limits of a binomial proportion (Clopper and Pearson, 1934).
+
+    >>> [round(limit, 4) for limit in clopper_pearson(0, 300)]
+    [0.0, 0.0122]
+    """
+    from scipy.stats import beta
+
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, errors, n - errors + 1)) if errors else 0.0
+    high = float(beta.ppf(1 - tail, errors + 1, n - errors)) if errors < n else 1.0
+    return low, high
+
+
+def fit_platt(logits: Floats, labels: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """``(scale, offset)`` that minimise the class-balanced cross-entropy; ``scale`` stays positive (order is kept).
+
+    Targets are softened by the class counts as in Platt, "Probabilistic outputs for support vector machines" (1999),
+    so that perfectly separated classes give a finite scale.
+    """
+    from scipy.optimize import minimize
+
+    fakes, reals = int(labels.sum()), int((~labels).sum())
+    target = np.where(labels, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
+    weight = np.where(labels, 0.5 / fakes, 0.5 / reals)
+    spread = float(logits.std()) or 1.0
+    x = logits / spread
+
+    def loss(theta: Floats) -> tuple[float, Floats]:
+        z = theta[0] * x + theta[1]
+        residual = weight * (_sigmoid(z) - target)
+        return float(np.sum(weight * (np.logaddexp(0, z) - target * z))), np.array([residual @ x, residual.sum()])
+
+    best = minimize(
+        loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(_MIN_SCALE * spread, None), (None, None)]
+    )
+    return float(best.x[0] / spread), float(best.x[1])
+
+
+def _folds(groups: npt.NDArray[np.str_], folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """A fold number per image: whole groups, dealt out in an order that depends on the seed only."""
+    names, code = np.unique(groups, return_inverse=True)
+    order = rng(seed, "calibration folds").permutation(len(names))
+    fold = np.empty(len(names), np.int64)
+    fold[order] = np.arange(len(names)) % folds
+    return fold[code]
+
+
+def out_of_fold(
+    logits: npt.ArrayLike, labels: npt.ArrayLike, groups: Sequence[str], *, folds: int = 5, seed: int = 0
+) -> Floats:
+    """(N,) scores, each from a calibration fitted on the other folds' people.
+
+    A fold whose rest has one class only is calibrated on everything (there is nothing else to fit).
+    """
+    x, y = np.asarray(logits, np.float64), np.asarray(labels).astype(bool)
+    scores = np.empty_like(x)
+    fold = _folds(np.asarray(groups, str), folds, seed)
+    for k in range(folds):
+        held = fold == k
+        rest = ~held if y[~held].any() and not y[~held].all() else np.ones_like(held)
+        scale, offset = fit_platt(x[rest], y[rest])
+        scores[held] = _sigmoid(scale * x[held] + offset)
+    return scores
+
+
+def _point(
+    observed: Floats, own: npt.NDArray[np.bool_], groups: npt.NDArray[np.str_], target: float, side: Side
+) -> OperatingPoint:
+    """The observed score at which at most ``target`` of the ``own`` class fall on the wrong side: the smallest such
+    score for ``fake``, the largest for ``real``; equal scores fall together."""
+    scores, people = observed[own], len(np.unique(groups[own]))
+    n = len(scores)
+    missing = unresolvable(n, target)
+    if side == "real":
+        missing = missing.replace("real images, FRR", "forged images, a rate of")
+    threshold = math.inf
+    if not missing and side == "fake":
+        threshold = threshold_at_frr(split_scores(observed, ~own), target)
+        missing = "" if threshold < math.inf else "unresolvable: no image scores above the highest real ones"
+    elif not missing:
+        threshold = float(np.sort(scores)[math.floor(target * n + 1e-9)])
+    if missing:
+        return OperatingPoint(None, target, None, n, people, None, None, None, missing)
+    wrong = int((scores >= threshold).sum() if side == "fake" else (scores < threshold).sum())
+    low, high = clopper_pearson(wrong, n)
+    return OperatingPoint(threshold, target, wrong, n, people, wrong / n, low, high)
+
+
+def calibrate(
+    logits: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    groups: Sequence[str],
+    *,
+    false_rejection: float = 0.01,
+    missed: float = 0.05,
+    folds: int = 5,
+    seed: int = 0,
+) -> Calibration:
+    """Fit scale, offset and both thresholds on held-out people.
+
+    Args:
+        logits: (N,) any monotone score, larger = more suspicious; never of images the detector was trained on.
+        labels: (N,) 1 = fake.
+        groups: N names; images of one person share one.
+        false_rejection: at most this share of the reals scores at or above ``fake.threshold``.
+        missed: at most this share of the fakes scores below ``real.threshold``.
+
+    Raises:
+        DataError: one class only, a logit that is not finite, lengths that differ, fewer than two groups.
+
+    >>> generator = np.random.default_rng(0)
+    >>> labels = np.arange(1000) % 2
+    >>> fit = calibrate(generator.normal(3 * labels), labels, [f"person {i // 10}" for i in range(1000)])
+    >>> fit.fake.errors, fit.fake.n, fit.real.errors, fit.fake.threshold > fit.real.threshold
+    (5, 500, 25, True)
+    """
+    x, y, g = np.asarray(logits, np.float64), np.asarray(labels).astype(bool), np.asarray(groups, str)
+    if not x.shape == y.shape == g.shape or x.ndim != 1:
+        raise DataError(
+            "bad_scores", f"logits, labels and groups must be of one length, got {x.shape}, {y.shape}, {g.shape}"
+        )
+    if not np.isfinite(x).all():
+        raise DataError("bad_scores", f"{int((~np.isfinite(x)).sum())} of {len(x)} logits are not finite numbers")
+    if not y.any() or y.all():
+        raise DataError("one_class", "calibration needs real and forged images, got one class only")
+    if len(np.unique(g)) < 2:
+        raise DataError("one_group", "calibration needs images of at least two groups (people), got one")
+    folds = min(folds, len(np.unique(g)))
+    scale, offset = fit_platt(x, y)
+    doubtful = "the score does not separate real from forged validation images" if scale <= 2 * _MIN_SCALE else ""
+    scores = out_of_fold(x, y, groups, folds=folds, seed=seed)
+    fake = _point(scores, ~y, g, false_rejection, "fake")
+    real = _point(scores, y, g, missed, "real")
+    return Calibration(scale, offset, fake, real, doubtful)
+
+
+def mask_threshold(scores: npt.ArrayLike, truth: npt.ArrayLike, steps: int = 99) -> tuple[float, float]:
+    """The probability threshold with the best pixel F1 over all given pixels together, and that F1.
+
+    Args:
+        scores: mask probabilities in [0, 1], any shape, of forged validation images.
+        truth: true masks in [0, 1], same shape; binarised at > 0 (DESIGN: what F1 counts as forged).
+        steps: how many thresholds are tried, evenly spaced in (0, 1).
+
+    Raises:
+        DataError: no forged pixel.
+    """
+    edges = np.linspace(0, 1, steps + 2)
+    p, t = np.asarray(scores).ravel(), np.asarray(truth).ravel() > 0
+    if not t.any():
+        raise DataError("one_class", "no forged pixel in the validation masks: the mask threshold cannot be chosen")
+    forged = np.histogram(p[t], edges)[0][::-1].cumsum()[::-1][1:]  # forged pixels at or above each inner edge
+    called = np.histogram(p, edges)[0][::-1].cumsum()[::-1][1:]
+    f1 = 2 * forged / (called + t.sum())
+    best = int(f1.argmax())
+    return float(edges[1 + best]), float(f1[best])
