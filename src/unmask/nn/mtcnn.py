@@ -1,0 +1,365 @@
+"""MTCNN face detection in torch: every pyramid level of every image goes through one packed canvas.
+
+Zhang, Zhang, Li, Qiao: Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks, IEEE SPL
+2016. The weights are those inside the ``mtcnn`` wheel (MIT); its code is not imported (it wants TensorFlow).
+
+Departures from the usual loop, none of which changes what the three networks are: levels are packed side by side
+instead of being run one by one; crops for the second and third network are averaged from a half-size pyramid
+(``roi_align``) instead of being cut and resized one by one; coordinates are continuous (pixel 0 covers 0..1), so the
+``+ 1`` and ``- 1`` of the original are gone; parts of a crop beyond the image are black, as in the original.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.ops import batched_nms, roi_align
+
+from unmask.core.errors import WeightsError
+from unmask.core.types import UInt8Image
+
+CELL, STRIDE = 12, 2  # the first network's window and step in pixels
+BLACK = -127.5 / 128
+CANVAS_PIXELS = 1 << 20  # most pixels the first network sees at once
+GROUP_PIXELS = 12 << 20  # most pixels of photos searched together
+CROPS = 512  # most crops the second network sees at once; the third a quarter of it
+
+
+class Faces(NamedTuple):
+    """Faces of one image, best score first."""
+
+    boxes: Tensor
+    """(N, 4) x1, y1, x2, y2 in pixels of the image; may overhang it."""
+    scores: Tensor
+    """(N,) in [0, 1]."""
+    points: Tensor
+    """(N, 5, 2) left eye, right eye, nose, left and right mouth corner, as x, y."""
+
+
+@lru_cache(maxsize=3)
+def _arrays(name: str) -> list[np.ndarray]:
+    """The arrays of one network inside the installed ``mtcnn`` wheel, in Keras order and layout."""
+    spec = importlib.util.find_spec("mtcnn")
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError("no_face_weights", "the face detector's weights come with the package 'mtcnn': install it")
+    import joblib  # unpickles: only ever given a file of the installed package
+
+    arrays: list[np.ndarray] = joblib.load(Path(spec.submodule_search_locations[0]) / "assets/weights" / f"{name}.lz4")
+    return arrays
+
+
+class _Net(nn.Module):
+    """One of the three networks: a body and linear heads; loads the Keras arrays in its own layer order."""
+
+    def __init__(self, name: str, body: list[nn.Module], heads: list[nn.Module]) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*body)
+        self.heads = nn.ModuleList(heads)
+        arrays = iter(_arrays(name))
+        for layer in self.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                kernel = next(arrays)
+                axes = (3, 2, 0, 1) if kernel.ndim == 4 else (1, 0)
+                layer.weight.data = torch.from_numpy(np.ascontiguousarray(kernel.transpose(axes)))
+                assert layer.bias is not None
+                layer.bias.data = torch.from_numpy(next(arrays).copy())
+            elif isinstance(layer, nn.PReLU):
+                layer.weight.data = torch.from_numpy(next(arrays).reshape(-1).copy())
+        self.requires_grad_(False).eval()
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Normalised pixels to box offsets, (points,) and the face score in [0, 1]."""
+        x = self.body(x)
+        *regressions, logits = [head(x) for head in self.heads]
+        return [*regressions, torch.sigmoid(logits[:, 1] - logits[:, 0])]
+
+
+class _Flatten(nn.Module):
+    """(B, C, H, W) to (B, W·H·C): the order the dense layers were trained with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 3, 2, 1).flatten(1)
+
+
+def _conv(inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, kernel), nn.PReLU(outputs)]
+
+
+def proposal_net() -> nn.Module:
+    """P-Net: (B, 3, H, W) to offsets (B, 4, h, w) and scores (B, h, w), one per 12-pixel window, step 2."""
+    pool = nn.MaxPool2d(2, 2)
+    body = [*_conv(3, 10, 3), pool, *_conv(10, 16, 3), *_conv(16, 32, 3)]
+    return _Net("pnet", body, [nn.Conv2d(32, 4, 1), nn.Conv2d(32, 2, 1)])
+
+
+def refine_net() -> nn.Module:
+    """R-Net: (B, 3, 24, 24) to offsets (B, 4) and scores (B,)."""
+    pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+    body = [*_conv(3, 28, 3), pool, *_conv(28, 48, 3), pool, *_conv(48, 64, 2)]
+    return _Net("rnet", [*body, _Flatten(), nn.Linear(576, 128), nn.PReLU(128)], [nn.Linear(128, 4), nn.Linear(128, 2)])
+
+
+def output_net() -> nn.Module:
+    """O-Net: (B, 3, 48, 48) to offsets (B, 4), points (B, 10: five x, five y) and scores (B,)."""
+    pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+    body = [*_conv(3, 32, 3), pool, *_conv(32, 64, 3), pool, *_conv(64, 64, 3), nn.MaxPool2d(2, 2), *_conv(64, 128, 2)]
+    heads: list[nn.Module] = [nn.Linear(256, 4), nn.Linear(256, 10), nn.Linear(256, 2)]
+    return _Net("onet", [*body, _Flatten(), nn.Linear(1152, 256), nn.PReLU(256)], heads)
+
+
+class _Pack(NamedTuple):
+    """Resized copies of images, side by side on one canvas."""
+
+    canvas: UInt8Image
+    """(H, W, 3)."""
+    place: np.ndarray
+    """(R, 4) int: y, x, height, width of each copy on the canvas; y and x are even."""
+    scale: np.ndarray
+    """(R, 2) float: how many canvas pixels one pixel of the photo takes, in x and y."""
+    owner: np.ndarray
+    """(R,) int: index of the photo."""
+    rows: list[int]
+    """Where shelves begin, and the canvas's height: the canvas may be cut there."""
+
+
+def _pack(copies: Sequence[UInt8Image], photos: Sequence[UInt8Image], owner: Sequence[int]) -> _Pack:
+    """Shelf packing, tallest first, each copy on the first shelf with room. Gaps stay black."""
+    sizes = np.array([c.shape[:2] for c in copies])
+    even = sizes + sizes % 2
+    width = int(max(even[:, 1].max(), 2 * np.ceil(np.sqrt(even.prod(1).sum()) / 2)))
+    place = np.zeros((len(copies), 4), int)
+    used: list[int] = []
+    rows = [0]
+    for i in np.argsort(-even[:, 0], kind="stable"):
+        h, w = even[i]
+        shelf = next((s for s, end in enumerate(used) if end + w <= width), len(used))
+        if shelf == len(used):
+            used.append(0)
+            rows.append(rows[-1] + int(h))
+        place[i] = rows[shelf], used[shelf], *sizes[i]
+        used[shelf] += int(w)
+    canvas = np.zeros((rows[-1], width, 3), np.uint8)
+    for copy, (y, x, h, w) in zip(copies, place, strict=True):
+        canvas[y : y + h, x : x + w] = copy
+    full = np.array([photos[o].shape[:2] for o in owner])
+    return _Pack(canvas, place, (sizes / full)[:, ::-1].copy(), np.array(owner), rows)
+
+
+def _shrink(image: UInt8Image, scale: float) -> UInt8Image:
+    if scale == 1:
+        return image
+    h, w = (max(1, round(side * scale)) for side in image.shape[:2])
+    return cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR).astype(np.uint8)
+
+
+def _square(boxes: Tensor) -> Tensor:
+    """The squares of the longer side around the same centres."""
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True) / 2
+    return torch.cat([centre - half, centre + half], 1)
+
+
+def _regress(boxes: Tensor, offsets: Tensor) -> Tensor:
+    """Move each corner by its offset in units of the box's width and height."""
+    return boxes + offsets * (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+
+
+class MTCNN(nn.Module):
+    """All faces of many images at once.
+
+    Args:
+        min_size: smallest face looked for, side of its square in pixels of the searched image.
+        max_side: larger images are reduced to this longer side for the search only (``min_size`` grows with it).
+        factor: ratio of neighbouring pyramid levels.
+        thresholds: least score after each of the three networks.
+    """
+
+    def __init__(
+        self,
+        min_size: float = 30,
+        max_side: int = 2048,
+        factor: float = 0.709,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+    ) -> None:
+        super().__init__()
+        if not (min_size >= CELL and max_side >= CELL and 0 < factor < 1):
+            raise ValueError(
+                f"need min_size and max_side >= {CELL} and 0 < factor < 1: {min_size}, {max_side}, {factor}"
+            )
+        self.min_size, self.max_side, self.factor, self.thresholds = min_size, max_side, factor, thresholds
+        self.pnet, self.rnet, self.onet = proposal_net(), refine_net(), output_net()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.parameters()).device
+
+    @torch.inference_mode()
+    def forward(self, images: Sequence[UInt8Image]) -> list[Faces]:
+        """(H, W, 3) uint8 RGB images of any sizes to the faces of each."""
+        result: list[Faces] = []
+        for group in self._groups(images):
+            result.extend(self._search(group))
+        return result
+
+    def _groups(self, images: Sequence[UInt8Image]) -> Iterator[list[UInt8Image]]:
+        """Consecutive images whose searched pixels fit the budget together; at least one."""
+        group: list[UInt8Image] = []
+        pixels = 0.0
+        for image in images:
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise ValueError(f"expected uint8 images of shape (H, W, 3), got {image.dtype} {image.shape}")
+            h, w = image.shape[:2]
+            size = h * w * min(1.0, self.max_side / max(h, w)) ** 2
+            if group and pixels + size > GROUP_PIXELS:
+                yield group
+                group, pixels = [], 0.0
+            group.append(image)
+            pixels += size
+        if group:
+            yield group
+
+    def _search(self, photos: list[UInt8Image]) -> list[Faces]:
+        small = [_shrink(p, min(1.0, self.max_side / max(p.shape[:2]))) for p in photos]
+        boxes, owner = self._propose(photos, small)
+        halves = [_halves(s) for s in small]
+        pack = _pack([h for hs in halves for h in hs], photos, [i for i, hs in enumerate(halves) for _ in hs])
+        first = torch.tensor(np.cumsum([0, *map(len, halves)]), device=self.device)
+        canvas = self._pixels(pack.canvas)
+        crop = _Cropper(canvas, pack, first, self.device)
+
+        boxes = _square(boxes)
+        offsets, scores = self._run(self.rnet, crop, boxes, owner, 24, CROPS)
+        keep = (scores >= self.thresholds[1]).nonzero().flatten()
+        boxes, scores, owner = _regress(boxes[keep], offsets[keep]), scores[keep], owner[keep]
+        keep = batched_nms(boxes, scores, owner, 0.7)
+        boxes, owner = _square(boxes[keep]), owner[keep]
+
+        offsets, points, scores = self._run(self.onet, crop, boxes, owner, 48, CROPS // 4)
+        keep = (scores >= self.thresholds[2]).nonzero().flatten()
+        boxes, offsets, points, scores, owner = (t[keep] for t in (boxes, offsets, points, scores, owner))
+        side = boxes[:, 2:] - boxes[:, :2]
+        places = points.view(-1, 2, 5).transpose(1, 2) * side[:, None] + boxes[:, None, :2]  # (N, 5, 2)
+        boxes = _regress(boxes, offsets)
+        keep = batched_nms(boxes, scores, owner, 0.5)
+        keep = keep[_not_inside(boxes[keep], owner[keep])]
+        found = [keep[owner[keep] == i] for i in range(len(photos))]
+        return [Faces(boxes[k].cpu(), scores[k].cpu(), places[k].cpu()) for k in found]
+
+    def _pixels(self, canvas: UInt8Image) -> Tensor:
+        """(H, W, 3) uint8 to (1, 3, H, W) as the networks want it."""
+        x = torch.from_numpy(canvas).to(self.device).permute(2, 0, 1)[None]
+        return x.float().sub_(127.5).div_(128)
+
+    def _propose(self, photos: list[UInt8Image], small: list[UInt8Image]) -> tuple[Tensor, Tensor]:
+        """First network over all levels of all photos: boxes (N, 4) in photo pixels and the photo of each."""
+        copies, owner = [], []
+        for i, image in enumerate(small):
+            scale = CELL / self.min_size
+            base = image
+            while min(image.shape[:2]) * scale >= CELL:
+                base = _shrink(image if base is image else base, scale * image.shape[1] / base.shape[1])
+                copies.append(base)
+                owner.append(i)
+                scale *= self.factor
+        if not copies:
+            return torch.zeros(0, 4, device=self.device), torch.zeros(0, dtype=torch.long, device=self.device)
+        pack = _pack(copies, photos, owner)
+        found = [self._propose_rows(pack, top, bottom) for top, bottom in _cuts(pack)]
+        boxes, scores, copy = (torch.cat(parts) for parts in zip(*found, strict=True))
+        keep = batched_nms(boxes, scores, copy, 0.5)
+        boxes, scores, of = boxes[keep], scores[keep], torch.from_numpy(pack.owner).to(self.device)[copy[keep]]
+        keep = batched_nms(boxes, scores, of, 0.7)
+        return boxes[keep], of[keep]
+
+    def _propose_rows(self, pack: _Pack, top: int, bottom: int) -> tuple[Tensor, Tensor, Tensor]:
+        """One stretch of the canvas: boxes in photo pixels, scores, and the copy each was found on."""
+        offsets, scores = self.pnet(self._pixels(pack.canvas[top:bottom]))
+        copy_at = np.full(scores.shape[1:], -1)
+        for i, (y, x, h, w) in enumerate(pack.place):
+            if top <= y < bottom:  # windows wholly on this copy
+                y = (y - top) // STRIDE
+                x = x // STRIDE
+                copy_at[y : y + (h - CELL) // STRIDE + 1, x : x + (w - CELL) // STRIDE + 1] = i
+        copies = torch.from_numpy(copy_at).to(self.device)
+        row, column = ((scores[0] >= self.thresholds[0]) & (copies >= 0)).nonzero(as_tuple=True)
+        copy = copies[row, column]
+        origin = torch.from_numpy(pack.place[:, [1, 0]]).to(self.device)[copy]
+        corner = torch.stack([column * STRIDE, row * STRIDE + top], 1) - origin
+        boxes = torch.cat([corner, corner + CELL], 1) + CELL * offsets[0, :, row, column].T
+        scale = torch.from_numpy(pack.scale).to(boxes)[copy].repeat(1, 2)
+        return boxes / scale, scores[0, row, column], copy
+
+    def _run(
+        self, net: nn.Module, crop: _Cropper, boxes: Tensor, owner: Tensor, size: int, chunk: int
+    ) -> tuple[Tensor, ...]:
+        """``net`` over square crops of all boxes, at most ``chunk`` at once."""
+        pieces = zip(
+            torch.split(boxes, chunk), torch.split(owner, chunk), strict=True
+        )  # one empty piece if there is no box
+        return tuple(torch.cat(parts) for parts in zip(*(net(crop(b, o, size)) for b, o in pieces), strict=True))
+
+
+def _halves(image: UInt8Image) -> list[UInt8Image]:
+    """The image and its successive halvings while a side is over 48 pixels."""
+    levels = [image]
+    while max(levels[-1].shape[:2]) > 48:
+        levels.append(_shrink(levels[-1], 0.5))
+    return levels
+
+
+def _cuts(pack: _Pack) -> Iterator[tuple[int, int]]:
+    """Stretches of whole shelves of at most ``CANVAS_PIXELS`` (or one shelf)."""
+    top, width = 0, pack.canvas.shape[1]
+    for row, following in zip(pack.rows[1:], [*pack.rows[2:], None], strict=True):
+        if following is None or (following - top) * width > CANVAS_PIXELS:
+            yield top, row
+            top = row
+
+
+def _not_inside(boxes: Tensor, owner: Tensor) -> Tensor:
+    """Positions (best first) of boxes that no better box of the same photo covers by 70 % of the smaller one."""
+    kept = []
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    for part in torch.split(torch.arange(len(boxes), device=boxes.device), 1024):
+        low = torch.maximum(boxes[part, None, :2], boxes[None, :, :2])
+        high = torch.minimum(boxes[part, None, 2:], boxes[None, :, 2:])
+        shared = (high - low).clamp_min(0).prod(2) / torch.minimum(area[part, None], area[None])
+        better = part[:, None] > torch.arange(len(boxes), device=boxes.device)
+        kept.append(part[~((shared > 0.7) & better & (owner[part, None] == owner)).any(1)])
+    return torch.cat(kept)
+
+
+class _Cropper:
+    """Square crops of any boxes of any photos by one ``roi_align`` over the packed half-size pyramids."""
+
+    def __init__(self, canvas: Tensor, pack: _Pack, first: Tensor, device: torch.device) -> None:
+        self.canvas, self.first = canvas, first
+        self.place = torch.from_numpy(pack.place).to(device, torch.float32)
+        self.scale = torch.from_numpy(pack.scale).to(device, torch.float32)
+
+    def __call__(self, boxes: Tensor, owner: Tensor, size: int) -> Tensor:
+        """(N, 4) boxes to (N, 3, size, size): each from the level where it is ``size`` to ``2 size`` pixels wide."""
+        first, last = self.first[owner], self.first[owner + 1] - 1
+        side = (boxes[:, 2] - boxes[:, 0]) * self.scale[first, 0]
+        level = (first + (side / size).clamp_min(1).log2().long()).minimum(last)
+        y, x, h, w = self.place[level].T
+        local = boxes * self.scale[level].repeat(1, 2)
+        crops: Tensor = roi_align(
+            self.canvas, [local + torch.stack([x, y, x, y], 1)], size, sampling_ratio=2, aligned=True
+        )
+        steps = (torch.arange(size, device=boxes.device) + 0.5) / size
+        columns = local[:, :1] + steps * (local[:, 2:3] - local[:, :1])
+        rows = local[:, 1:2] + steps * (local[:, 3:4] - local[:, 1:2])
+        inside = ((rows >= 0) & (rows < h[:, None]))[:, None, :, None] & ((columns >= 0) & (columns < w[:, None]))[
+            :, None, None
+        ]
+        return crops.where(inside, torch.full((), BLACK, device=boxes.device))
