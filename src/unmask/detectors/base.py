@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from unmask.core.errors import SizeError
+from unmask.core.errors import SizeError, WeightsError
 from unmask.core.types import Answers, Batch, DetectorOutput, InputKind, ViewConfig
+from unmask.nn.backbones import LoadReport
 
 C = TypeVar("C", bound="DetectorConfig")
 
@@ -104,7 +106,7 @@ class Detector(nn.Module, Generic[C]):
         Raises:
             SizeError: not a size this detector takes.
         """
-        if not torch.compiler.is_compiling() and not torch.jit.is_tracing():
+        if not torch.compiler.is_compiling() and not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             if image.ndim != 4 or image.shape[1] != 3:
                 raise SizeError("bad_size", f"expected images of shape (B, 3, H, W), got {tuple(image.shape)}")
             self.size_rule.check(int(image.shape[-2]), int(image.shape[-1]))
@@ -122,6 +124,22 @@ class Detector(nn.Module, Generic[C]):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Trainable parameters by named part (e.g. ``backbone``, ``head``), for learning rates by module."""
         return {"all": [p for p in self.parameters() if p.requires_grad]}
+
+    def load_backbone(self, source: str | Path) -> LoadReport:
+        """Start the backbone from pretrained weights: a safetensors file, or ``timm`` to download timm's own.
+
+        Raises:
+            WeightsError: the design has no such backbone, or the file does not fit.
+        """
+        raise WeightsError("no_backbone", f"{type(self).__name__} has no backbone with pretrained weights")
+
+    def load_published(self, path: str | Path) -> None:
+        """Take over the checkpoint its authors published, in the authors' own layout.
+
+        Raises:
+            WeightsError: the design has no published checkpoint, or the file is not one.
+        """
+        raise WeightsError("no_published", f"there is no published checkpoint of {type(self).__name__} to import")
 
     def evidence(self, image: Tensor) -> dict[str, Tensor]:
         """Maps the detector saw, by name, for the report: each (B, 1 or 3, h, w) in [0, 1]. Empty by default."""

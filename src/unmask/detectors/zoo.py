@@ -1,0 +1,106 @@
+"""Every detector design there is: a table one can read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from unmask.core.config import build, to_dict, with_overrides
+from unmask.core.errors import ConfigError
+from unmask.detectors.attention_npr import AttentionNPR, AttentionNPRConfig
+from unmask.detectors.base import AnyDetector, DetectorConfig
+from unmask.detectors.baseline import Baseline, BaselineConfig
+from unmask.detectors.meso import Meso, MesoConfig
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """One name of the zoo: its default settings, its class, one line about it."""
+
+    config: DetectorConfig
+    detector: type[AnyDetector]
+    line: str
+
+
+ZOO: dict[str, ZooEntry] = {
+    "attention_npr": ZooEntry(
+        AttentionNPRConfig(), AttentionNPR, "neighbouring pixel residuals at several scales, weighed per image"
+    ),
+    "npr": ZooEntry(
+        AttentionNPRConfig(weighting="single"), AttentionNPR, "the published single-scale NPR detector (CVPR 2024)"
+    ),
+    "baseline": ZooEntry(BaselineConfig(), Baseline, "any timm backbone with a U-Net mask decoder (MobileNetV2)"),
+    "xception": ZooEntry(BaselineConfig(backbone="Xception", decoder="none"), Baseline, "Xception, label only"),
+    "efficientnet": ZooEntry(
+        BaselineConfig(backbone="EfficientNet", decoder="none"), Baseline, "EfficientNet-B0, label only"
+    ),
+    "mobilenet": ZooEntry(
+        BaselineConfig(backbone="MobileNetV3", decoder="none"), Baseline, "MobileNetV3-Large, label only"
+    ),
+    "meso4": ZooEntry(MesoConfig(), Meso, "Meso4 (WIFS 2018), 28 thousand parameters"),
+    "mesoinception4": ZooEntry(MesoConfig(variant="mesoinception4"), Meso, "MesoInception4 (WIFS 2018)"),
+}
+
+
+def list_detectors() -> list[str]:
+    """Names of every detector design, sorted.
+
+    >>> "baseline" in list_detectors()
+    True
+    """
+    return sorted(ZOO)
+
+
+def find_detector(name: str) -> ZooEntry:
+    """The entry called ``name`` (any case, dashes as underscores).
+
+    Raises:
+        ConfigError: no such detector; the message names the nearest.
+    """
+    from difflib import get_close_matches
+
+    key = name.lower().replace("-", "_")
+    if key in ZOO:
+        return ZOO[key]
+    near = get_close_matches(key, ZOO, n=1, cutoff=0.4)
+    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    raise ConfigError("unknown_detector", f"no detector '{name}'{hint}; there are: {', '.join(list_detectors())}")
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys, so that a partial group leaves the entry's other settings alone."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def create_detector(name: str, **overrides: Any) -> AnyDetector:
+    """Build an untrained detector; keyword arguments replace fields of its config.
+
+    Args:
+        name: a name of :func:`list_detectors`.
+        **overrides: fields, nested (``view={"size": 128}``) or dotted (``**{"view.size": 128}``).
+
+    Raises:
+        ConfigError: unknown name or field (the message names the nearest known one), or settings that contradict.
+
+    >>> create_detector("npr", view={"size": 128}).config.view
+    ViewConfig(kind='native', size=128, margin=1.6, crops=5)
+    """
+    entry = find_detector(name)
+    config = build(type(entry.config), with_overrides(to_dict(entry.config), _dotted(overrides)))
+    return entry.detector(config)
+
+
+def name_of(detector: AnyDetector) -> str:
+    """The zoo's name for a detector: the entry of its class with equal settings, else the class's first entry.
+
+    Raises:
+        ConfigError: its class is not in the zoo.
+    """
+    names = [name for name, entry in ZOO.items() if entry.detector is type(detector)]
+    if not names:
+        raise ConfigError("unknown_detector", f"{type(detector).__name__} is not in the zoo")
+    return next((name for name in names if ZOO[name].config == detector.config), names[0])
