@@ -1,0 +1,249 @@
+"""Real photos in, aligned pairs of real and forged views out, made on the fly and never stored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from unmask.core.errors import DataError, IntakeError
+from unmask.core.seeds import rng
+from unmask.core.types import Face, Sample, UInt8Image, ViewConfig
+from unmask.data.degradations import PostConfig, post_process
+from unmask.data.forgeries import FORGERIES, Forged, forge
+from unmask.data.forgeries.changes import draw_change, draw_codec
+from unmask.data.intake import decode
+from unmask.data.manifest import Row
+from unmask.data.views import views
+
+logger = logging.getLogger(__name__)
+
+
+def _all_alike() -> dict[str, float]:
+    return dict.fromkeys(FORGERIES, 1.0)
+
+
+@dataclass(frozen=True)
+class ForgedStream:
+    """Pairs from real photos: an even position is a real view, the odd one after it the same view forged.
+
+    Both of a pair come from the same crop of the same photo and go through the same history before the forgery and
+    the same post-processing after it, so that only the forgery tells them apart; both carry mask and pair. Everything
+    depends on ``(seed, epoch, position)`` alone. A photo that cannot be read, shows no face where one is needed, or
+    on which nothing can be forged gives None at both positions.
+    """
+
+    photos: Sequence[Row]
+    """Real photos (label 0)."""
+    view: ViewConfig
+    faces: Mapping[str, Sequence[Face]] = field(default_factory=dict)
+    """Faces by ``Row.path``; needed for every photo when ``view.kind`` is ``face``."""
+    forgeries: Mapping[str, float] = field(default_factory=_all_alike)
+    """Name to weight; a name left out (or of weight 0) never occurs, e.g. to hold a kind out for validation."""
+    post: PostConfig = field(default_factory=PostConfig)
+    """What happens to both of a pair after the forgery."""
+    seed: int = 0
+    repeat: int = 1
+    """Pairs per photo and epoch."""
+    jitter: float = 0.15
+    """The crop's side varies by this fraction, its centre by half of it."""
+    flip: bool = True
+    """Mirror half of the views."""
+    matched: float = 0.5
+    """Probability that the whole photo is first changed the way forgeries change a part (colour, sharpness, grain,
+    codec): what makes a forgery is that a part differs, not that the change is there."""
+    recompressed: float = 0.3
+    """Probability of an earlier JPEG, on a grid of its own, before the forgery."""
+    larger: float = 0.5
+    """Probability of forging above the view's size (up to twice, never above the photo's own resolution) and
+    resizing after, as edits are made in life. ``face`` and ``frame`` views only."""
+    cache_mb: int = 1024
+    """Decoded photos are kept in memory up to this many megabytes (per process)."""
+
+    def __post_init__(self) -> None:
+        if not self.photos:
+            raise DataError("empty", "a stream needs at least one photo")
+        fakes = [r.path for r in self.photos if r.label != 0]
+        if fakes:
+            raise DataError("not_real", f"forgeries are made from real photos; {len(fakes)} rows are not: {fakes[0]}")
+        for name in self.forgeries:
+            if name not in FORGERIES:
+                near = get_close_matches(name, FORGERIES, n=1)
+                hint = f" (did you mean '{near[0]}'?)" if near else ""
+                raise DataError("unknown_forgery", f"unknown forgery '{name}'{hint}; known: {', '.join(FORGERIES)}")
+        if not any(w > 0 for w in self.forgeries.values()) or min(self.forgeries.values()) < 0:
+            raise DataError("bad_weights", f"forgeries need weights >= 0 and one above, got {dict(self.forgeries)}")
+        missing = [r.path for r in self.photos if r.path not in self.faces] if self.view.kind == "face" else []
+        if missing:
+            raise DataError("no_boxes", f"no face boxes were given for {len(missing)} photos, {missing[0]} first")
+
+    def __len__(self) -> int:
+        return 2 * len(self.photos) * self.repeat
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the caches: a worker process fills its own."""
+        return {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
+
+    def sample(self, epoch: int, position: int) -> Sample | None:
+        """The real (even position) or forged (odd) view, or None (and a warning in the log) if it cannot be made."""
+        key = (epoch, position // 2)
+        cached: tuple[tuple[int, int], tuple[Sample, Sample] | None] | None = self.__dict__.get("_last")
+        if cached is None or cached[0] != key:
+            row = self.row(epoch, position)
+            try:
+                cached = (key, self._pair(row, rng(self.seed, epoch, position // 2, "forge")))
+            except (IntakeError, DataError) as error:
+                logger.warning("left out [%s]: %s: %s", error.code, row.path, error.message)
+                cached = (key, None)
+            self.__dict__["_last"] = cached
+        return cached[1][position % 2] if cached[1] is not None else None
+
+    def row(self, epoch: int, position: int) -> Row:
+        """The photo behind a position: each once, in random order, before any comes again."""
+        order: tuple[int, Any] | None = self.__dict__.get("_order")
+        if order is None or order[0] != epoch:
+            generator = rng(self.seed, epoch, "order")
+            order = (epoch, np.concatenate([generator.permutation(len(self.photos)) for _ in range(self.repeat)]))
+            self.__dict__["_order"] = order
+        return self.photos[int(order[1][position // 2])]
+
+    def _pixels(self, path: str) -> UInt8Image:
+        cache: dict[str, UInt8Image] = self.__dict__.setdefault("_cache", {})
+        if path in cache:
+            return cache[path]
+        pixels = decode(Path(path)).pixels
+        used = self.__dict__.get("_cached_bytes", 0) + pixels.nbytes
+        if used <= self.cache_mb * 2**20:
+            cache[path] = pixels
+            self.__dict__["_cached_bytes"] = used
+        return pixels
+
+    def _pair(self, row: Row, generator: np.random.Generator) -> tuple[Sample, Sample]:
+        crop, face = self._crop(row, generator)
+        if generator.random() < self.recompressed:
+            crop = draw_codec(generator)(crop)
+        if generator.random() < self.matched:
+            crop = draw_change(generator)(crop)
+        forged = self._forge(row, crop, face, generator)
+        size = (self.view.size, self.view.size)
+        real, fake, mask = forged.real, forged.image, forged.mask
+        if real.shape[:2] != size:
+            real, fake = _shrunk(real, self.view.size), _shrunk(fake, self.view.size)
+            mask = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), np.float32)
+        real, fake = post_process([real, fake], generator, self.post)
+        pair, image = _tensor(real), _tensor(fake)
+        empty = torch.zeros(1, *size)
+        about = {"group": row.group, "source": row.source, "path": row.path}
+        return (
+            Sample(pair, 0, mask=empty, pair=pair, **about),
+            Sample(image, 1, torch.from_numpy(mask)[None], pair, manipulation=forged.manipulation, **about),
+        )
+
+    def _forge(self, row: Row, crop: UInt8Image, face: Face | None, generator: np.random.Generator) -> Forged:
+        """A forgery of a kind drawn by weight; where that kind cannot be made, the next draw."""
+        weights = {name: weight for name, weight in self.forgeries.items() if weight > 0}
+        while True:
+            share = np.array(list(weights.values()))
+            name = list(weights)[generator.choice(len(weights), p=share / share.sum())]
+            donor = self._donor(row, generator) if name in ("splice", "colour") else None
+            try:
+                return forge(name, crop, face, generator, () if donor is None else (donor,))
+            except DataError:
+                del weights[name]
+                if not weights:
+                    raise
+
+    def _crop(self, row: Row, generator: np.random.Generator) -> tuple[UInt8Image, Face | None]:
+        """A jittered view at the size it will be forged at, and the face in it."""
+        image = self._pixels(row.path)
+        faces = self.faces.get(row.path, ())
+        face = faces[int(generator.integers(len(faces)))] if faces else None
+        height, width = image.shape[:2]
+        stretch, shift = 1 + self.jitter * generator.uniform(-1, 1), self.jitter / 2 * generator.uniform(-1, 1, 2)
+        config = replace(self.view, margin=self.view.margin * stretch, crops=1)
+        if config.kind == "native":  # a place near the face, or anywhere
+            around = np.array(face.box if face else (0, 0, width, height)).reshape(2, 2)
+            spread = config.size * 0.6 if face else np.array([width, height]) / 2
+            place = around.mean(0) + generator.uniform(-1, 1, 2) * spread
+            aims = [Face((*place, *place))]
+        elif config.kind == "face":
+            if face is None:
+                raise DataError("no_view", "there is no face in it")
+            x1, y1, x2, y2 = face.box
+            dx, dy = shift * max(x2 - x1, y2 - y1) * config.margin
+            aims = [Face((x1 + dx, y1 + dy, x2 + dx, y2 + dy))]
+        else:
+            aims = []
+        if config.kind != "native" and generator.random() < self.larger:
+            full = max(height, width) if face is None or config.kind == "frame" else _side(face) * config.margin
+            wanted = config.size * generator.uniform(1, 2)
+            config = replace(config, size=max(config.size, round(min(wanted, full))))
+        view = views(image, aims, config)[0]
+        crop = view.pixels
+        if face is not None:
+            face = _moved(face, view.box, crop.shape[0])
+        if self.flip and generator.random() < 0.5:
+            crop = np.ascontiguousarray(crop[:, ::-1])
+            face = _mirrored(face, crop.shape[1]) if face is not None else None
+        return crop, face
+
+    def _donor(self, row: Row, generator: np.random.Generator) -> UInt8Image | None:
+        """A patch of another photo, well away from every known face; None where none is found at once."""
+        other = self.photos[int(generator.integers(len(self.photos)))]
+        faces = self.faces.get(other.path, ())
+        if other.path == row.path or not faces:
+            return None
+        try:
+            image = self._pixels(other.path)
+        except IntakeError:
+            return None
+        height, width = image.shape[:2]
+        for _ in range(6):
+            side = int(min(height, width) * generator.uniform(0.2, 0.5))
+            x, y = int(generator.integers(width - side + 1)), int(generator.integers(height - side + 1))
+            if side >= 32 and not any(_touches(f, x, y, side) for f in faces):
+                return np.ascontiguousarray(image[y : y + side, x : x + side])
+        return None
+
+
+def _touches(face: Face, x: int, y: int, side: int) -> bool:
+    """True when a square meets the face box grown by half its size on every side."""
+    x1, y1, x2, y2 = face.box
+    gx, gy = (x2 - x1) / 2, (y2 - y1) / 2
+    return x < x2 + gx and x + side > x1 - gx and y < y2 + gy and y + side > y1 - gy
+
+
+def _side(face: Face) -> float:
+    return max(face.box[2] - face.box[0], face.box[3] - face.box[1])
+
+
+def _shrunk(image: UInt8Image, size: int) -> UInt8Image:
+    return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _moved(face: Face, box: tuple[int, int, int, int], size: int) -> Face:
+    """A face of the image as a face of the view that shows ``box`` at ``size`` pixels."""
+    left, top, scale = box[0], box[1], size / (box[2] - box[0])
+    x1, y1, x2, y2 = ((v - o) * scale for v, o in zip(face.box, (left, top, left, top), strict=True))
+    points = face.points and tuple(((x - left) * scale, (y - top) * scale) for x, y in face.points)
+    return Face((x1, y1, x2, y2), face.score, points)
+
+
+def _mirrored(face: Face, width: int) -> Face:
+    x1, y1, x2, y2 = face.box
+    points = face.points
+    if points is not None:
+        points = tuple((width - points[i][0], points[i][1]) for i in (1, 0, 2, 4, 3))
+    return Face((width - x2, y1, width - x1, y2), face.score, points)
+
+
+def _tensor(image: UInt8Image) -> torch.Tensor:
+    """uint8 (H, W, 3) to float32 (3, H, W) in [0, 1]."""
+    return torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1).contiguous() / 255

@@ -1,0 +1,85 @@
+"""Forgeries made from real photos, each with an exact mask and its real counterpart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import numpy as np
+
+from unmask.core.errors import DataError
+from unmask.core.types import Face, UInt8Image
+from unmask.data.forgeries.base import Draft, Forged, Forgery, Region, compose, visible
+from unmask.data.forgeries.colouring import draw_colour_transfer
+from unmask.data.forgeries.copy_moving import draw_copy_move
+from unmask.data.forgeries.inpainting import draw_inpaint
+from unmask.data.forgeries.retouching import draw_retouch
+from unmask.data.forgeries.self_blending import draw_self_blend
+from unmask.data.forgeries.splicing import draw_splice
+from unmask.data.forgeries.upsampling import draw_upsample
+from unmask.data.forgeries.warping import draw_warp
+
+__all__ = ["FORGERIES", "Draft", "Forged", "Forgery", "Region", "forge"]
+
+SMALLEST = 64
+"""Shortest side of a photo that can be forged, in pixels."""
+_ATTEMPTS = 12
+
+FORGERIES: dict[str, Forgery] = {
+    "self_blend": Forgery(draw_self_blend, "a face region blended with a changed copy of itself", least=2.0),
+    "splice": Forgery(draw_splice, "content from elsewhere pasted in (never another person's face)", least=5.0),
+    "copy_move": Forgery(draw_copy_move, "a region copied to another place of the same photo", least=8.0),
+    "inpaint": Forgery(draw_inpaint, "a part removed and filled in", least=3.0),
+    "warp": Forgery(draw_warp, "a place swirled, swollen, shrunk or pushed", least=2.0),
+    "upsample": Forgery(draw_upsample, "a region re-sampled the way generators upsample", least=1.0),
+    "colour": Forgery(draw_colour_transfer, "a region given other colour statistics", least=3.0),
+    "retouch": Forgery(draw_retouch, "a region smoothed, sharpened or made grainy", least=1.0),
+}
+"""Every family by name; the names are the ``manipulation`` column of manifests."""
+
+
+def forge(
+    name: str,
+    image: UInt8Image,
+    face: Face | None,
+    rng: np.random.Generator,
+    donors: Sequence[UInt8Image] = (),
+) -> Forged:
+    """Forge one photo.
+
+    Args:
+        name: a key of :data:`FORGERIES`.
+        image: uint8 RGB (H, W, 3), both sides at least 64 pixels.
+        face: the face to work on, in the image's pixels; it may reach over the frame. None: anywhere.
+        rng: the draw; the same state gives the same forgery.
+        donors: other photos' patches, uint8 RGB, that splices may take content from; the caller vouches that no
+            face is in them.
+
+    Raises:
+        DataError: an unknown name (``unknown_forgery``), an image of another type or too small (``bad_image``), or a
+            photo on which no visible forgery of this kind was found (``cannot_forge``; e.g. copy-move on a blank).
+
+    >>> import numpy as np
+    >>> photo = np.random.default_rng(0).integers(0, 255, (96, 80, 3), dtype=np.uint8)
+    >>> forged = forge("warp", photo, None, np.random.default_rng(1))
+    >>> forged.label, forged.mask.shape, bool((forged.image == forged.real)[forged.mask == 0].all())
+    (1, (96, 80), True)
+    """
+    if name not in FORGERIES:
+        near = get_close_matches(name, FORGERIES, n=1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        raise DataError("unknown_forgery", f"unknown forgery '{name}'{hint}; known: {', '.join(FORGERIES)}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < SMALLEST:
+        raise DataError(
+            "bad_image",
+            f"a forgery needs a uint8 RGB image with sides of at least {SMALLEST} pixels, "
+            f"got {image.dtype} {image.shape}",
+        )
+    forgery = FORGERIES[name]
+    for attempt in range(_ATTEMPTS):
+        draft = forgery.draw(image, face if attempt < _ATTEMPTS - 4 else None, rng, donors)
+        if draft is not None:
+            forged = compose(draft, name)
+            if visible(forged, forgery.least):
+                return forged
+    raise DataError("cannot_forge", f"no visible '{name}' was found on this photo in {_ATTEMPTS} draws; is it blank?")
