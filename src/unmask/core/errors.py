@@ -43,3 +43,7 @@ class WeightsError(UnmaskError):
 
 class MissingExtraError(UnmaskError):
     """An optional dependency is not installed; the message says which extra brings it."""
+
+
+class TrainingError(UnmaskError):
+    """A training run cannot go on: numbers that are not finite, a checkpoint of another recipe, an occupied folder."""
