@@ -1,0 +1,119 @@
+"""Facts of an image file beside its pixels: frames, bits, EXIF, orientation. Bounded work on hostile files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy.typing as npt
+from PIL import ExifTags, Image, TiffImagePlugin
+
+MAX_FIELDS, MAX_TEXT = 100, 200
+
+
+def count_frames(image: Image.Image, data: bytes, most: int) -> int:
+    """Frames or pages of an opened image; stops counting at ``most + 1``. Decodes nothing."""
+    if image.format == "GIF":
+        return max(1, _gif_frames(data, most))
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(getattr(image, "n_frames", 1))
+    frames = 1
+    try:
+        while frames <= most:
+            image.seek(frames)
+            frames += 1
+    except Exception:  # the end, or a damaged later page, which is nobody's loss
+        pass
+    image.seek(0)
+    return frames
+
+
+def _gif_frames(data: bytes, most: int) -> int:
+    """Image blocks of a GIF, by walking its blocks; a cut-off file counts as far as it goes."""
+
+    def colours(flags: int) -> int:
+        return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+    frames = 0
+    try:
+        at = 13 + colours(data[10])
+        while frames <= most and data[at] in (0x21, 0x2C):
+            if data[at] == 0x2C:
+                frames += 1
+                at += 11 + colours(data[at + 9])
+            else:
+                at += 2
+            while data[at]:
+                at += data[at] + 1
+            at += 1
+    except IndexError:
+        pass
+    return frames
+
+
+def bits_per_channel(image: Image.Image, data: bytes) -> int:
+    """As stored in the file; 8 where the format has no other."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2.get(258, (1,))
+        return int(max(bits) if isinstance(bits, tuple) else bits)
+    if image.format == "PNG":
+        return data[24]
+    if image.format == "AVIF":
+        at = data.find(b"pixi", 0, 4096)
+        return data[at + 9] if 0 < at < len(data) - 9 else 8
+    return 8
+
+
+def read_exif(image: Image.Image) -> tuple[int, Mapping[str, str], list[str]]:
+    """Orientation 1..8, printable fields by name (bounded in number and length), and what to say about them."""
+    reasons = []
+    orientation, fields = 1, {}
+    try:
+        exif = image.getexif()
+        stored = exif.get(ExifTags.Base.Orientation, 1)
+        if stored in range(1, 9):
+            orientation = int(stored)
+        else:
+            reasons.append(f"EXIF orientation {_printable(stored)} does not exist and was ignored")
+        gps = {ExifTags.GPSTAGS.get(k, f"GPS {k}"): v for k, v in exif.get_ifd(ExifTags.IFD.GPSInfo).items()}
+        rest = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
+        named = {ExifTags.TAGS.get(k, f"tag {k}"): v for k, v in rest.items()}
+        fields = {k: _printable(v) for k, v in list({**named, **gps}.items())[:MAX_FIELDS]}
+    except Exception as error:  # damaged EXIF is no reason to refuse the photo
+        reasons.append(f"EXIF is damaged and was read in part or not at all ({_printable(error)})")
+    return orientation, fields, reasons
+
+
+def _printable(value: object) -> str:
+    """At most MAX_TEXT printable characters."""
+    if isinstance(value, bytes):
+        text = value[:MAX_TEXT].rstrip(b"\0").decode("ascii", "replace")
+        return text if text.isprintable() else f"{len(value)} bytes"
+    if isinstance(value, (tuple, list)):
+        return ", ".join(_printable(v) for v in value[:16])[:MAX_TEXT]
+    text = str(value)[:MAX_TEXT]
+    return "".join(c if c.isprintable() else " " for c in text).strip()
+
+
+def to_upright(stored: npt.NDArray, orientation: int) -> npt.NDArray:  # type: ignore[type-arg]
+    """(H, W[, C]) as stored to how it is meant to be seen, for EXIF orientation 1..8 (EXIF 2.32, tag 274).
+
+    >>> import numpy as np
+    >>> to_upright(np.array([[1, 2, 3]]), 6).tolist()
+    [[1], [2], [3]]
+    """
+    if orientation >= 5:
+        stored = stored.swapaxes(0, 1)
+    flip_rows, flip_columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return stored[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+
+
+def to_stored_orientation(mask: npt.NDArray, orientation: int) -> npt.NDArray:  # type: ignore[type-arg]
+    """The inverse of :func:`to_upright`: a mask (H, W[, C]) of the upright image laid over the file as stored.
+
+    >>> import numpy as np
+    >>> to_stored_orientation(to_upright(np.arange(6).reshape(2, 3), 8), 8).tolist()
+    [[0, 1, 2], [3, 4, 5]]
+    """
+    flip_rows, flip_columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    mask = mask[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+    return mask.swapaxes(0, 1) if orientation >= 5 else mask
