@@ -37,7 +37,8 @@ INTERPOLATIONS = {
 def u8(array: Any) -> UInt8Image:
     """The array as uint8 (no copy when it already is; floats are rounded and clipped to [0, 255])."""
     array = np.asarray(array)
-    return array if array.dtype == np.uint8 else np.clip(np.rint(array), 0, 255).astype(np.uint8)
+    whole: UInt8Image = array if array.dtype == np.uint8 else np.clip(np.rint(array), 0, 255).astype(np.uint8)
+    return whole
 
 
 def jpeg(image: UInt8Image, quality: int, sampling: Sampling = "4:2:0", offset: tuple[int, int] = (0, 0)) -> UInt8Image:

@@ -80,6 +80,6 @@ def forge(
         draft = forgery.draw(image, face if attempt < _ATTEMPTS - 4 else None, rng, donors)
         if draft is not None:
             forged = compose(draft, name)
-            if visible(forged, forgery.least):
+            if visible(forged, draft.region, forgery.least):
                 return forged
     raise DataError("cannot_forge", f"no visible '{name}' was found on this photo in {_ATTEMPTS} draws; is it blank?")

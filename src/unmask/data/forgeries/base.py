@@ -91,10 +91,17 @@ def blend(under: UInt8Image, over: UInt8Image, weight: FloatMap) -> UInt8Image:
     return u8(cv2.blendLinear(over, np.ascontiguousarray(under), weight, 1 - weight))
 
 
-def visible(forged: Forged, least: float) -> bool:
+def change_map(one: UInt8Image, other: UInt8Image) -> UInt8Image:
+    """The largest difference of any channel at each pixel, (H, W) levels."""
+    r, g, b = cv2.split(cv2.absdiff(one, other))
+    return u8(cv2.max(cv2.max(r, g), b))
+
+
+def visible(forged: Forged, region: Region, least: float) -> bool:
     """True when enough pixels changed by enough: 16 pixels, and ``least`` levels on average over the mask."""
-    inside = forged.mask > 0
-    if np.count_nonzero(inside) < 16:
+    box = region.box
+    change, weight = change_map(forged.image[box], forged.real[box]), forged.mask[box]
+    inside = (weight > 0).astype(np.uint8)
+    if cv2.countNonZero(change) < 16:
         return False
-    change = cv2.absdiff(forged.image, forged.real).max(axis=2)[inside]
-    return bool(np.count_nonzero(change) >= 16 and change.mean() >= least * min(1.0, float(forged.mask.max())))
+    return bool(cv2.mean(change, inside)[0] >= least * float(weight.max()))

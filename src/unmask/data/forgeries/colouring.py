@@ -21,6 +21,14 @@ def to_lab(image: UInt8Image) -> npt.NDArray[np.float32]:
     return np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab), np.float32)
 
 
+def statistics(
+    lab: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_] | None = None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and standard deviation (above 0) of each Lab channel, over all pixels or those ``inside``."""
+    mean, spread = cv2.meanStdDev(lab, mask=None if inside is None else inside.astype(np.uint8))
+    return np.asarray(mean, np.float64)[:, 0], np.asarray(spread, np.float64)[:, 0] + 1e-3
+
+
 def draw_colour_transfer(
     image: UInt8Image, face: Face | None, rng: np.random.Generator, donors: Sequence[UInt8Image]
 ) -> Draft | None:
@@ -32,21 +40,20 @@ def draw_colour_transfer(
         return None
     invert = rng.random() < 0.3
     lab = to_lab(image if invert else np.ascontiguousarray(image[region.box]))
-    inside = lab.reshape(-1, 3) if invert else lab[region.weight > 0.2]
-    mean, spread = inside.mean(0), inside.std(0) + 1e-3
+    mean, spread = statistics(lab, None if invert else region.weight > 0.2)
     source = donors[int(rng.integers(len(donors)))] if donors and rng.random() < 0.3 else image
     if rng.random() < 0.5:
         side = max(16, min(source.shape[:2]) // 4)
         y, x = (int(rng.integers(0, n - min(side, n) + 1)) for n in source.shape[:2])
-        other = to_lab(np.ascontiguousarray(source[y : y + side, x : x + side])).reshape(-1, 3)
+        other_mean, other_spread = statistics(to_lab(np.ascontiguousarray(source[y : y + side, x : x + side])))
         strength = rng.uniform(0.15, 0.5)
-        new_mean = mean + np.clip(strength * (other.mean(0) - mean), -14, 14)
-        gain = np.clip((other.std(0) / spread) ** strength, 0.8, 1.25)
+        new_mean = mean + np.clip(strength * (other_mean - mean), -14, 14)
+        gain = np.clip((other_spread / spread) ** strength, 0.8, 1.25)
     else:
         new_mean = mean + rng.normal(0, (4, 5, 5))
         gain = rng.uniform(0.85, 1.2, 3)
-    lab = ((lab - mean) * gain + new_mean).astype(np.float32)
-    recoloured = u8(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB) * 255)
+    table = np.concatenate([np.diag(gain), (new_mean - gain * mean)[:, None]], 1)
+    recoloured = u8(cv2.cvtColor(cv2.transform(lab, table), cv2.COLOR_Lab2RGB) * 255)
     if invert:
         return Draft(recoloured, image[region.box], region)
     return Draft(image, recoloured, region)

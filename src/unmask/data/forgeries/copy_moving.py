@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from unmask.core.types import Face, UInt8Image
-from unmask.data.forgeries.base import Draft
+from unmask.data.forgeries.base import Draft, change_map
 from unmask.data.forgeries.regions import SMALL, outline_near, rasterize, soft_region
 from unmask.data.forgeries.splicing import moved_patch
 
@@ -34,7 +33,7 @@ def draw_copy_move(
     centre = (float(np.rint(away[0] - width / 2) + width / 2), float(np.rint(away[1] - height / 2) + height / 2))
     patch = moved_patch(image, region, centre, rng, scale, turn)
     inside = region.weight > 0.5
-    change = cv2.absdiff(patch, np.ascontiguousarray(image[region.box])).max(axis=2)[inside]
+    change = change_map(patch, image[region.box])[inside]
     if np.mean(change > 8) < 0.3:  # nothing one could see has moved
         return None
     return Draft(image, patch, region)
