@@ -1,0 +1,46 @@
+"""When an image lies outside what the detectors were trained and measured on, the answer is ``uncertain``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unmask.core.types import Face
+from unmask.data.intake import Decoded
+from unmask.reports.facts import jpeg_quality
+
+MIN_SIDE = 96
+"""Images with a shorter side below this many pixels get no verdict."""
+MIN_JPEG_QUALITY = 40
+"""Files compressed below about this quality get no verdict."""
+MIN_FACE = 48
+"""Faces whose longer side is below this many pixels get no verdict."""
+
+
+def is_small(face: Face) -> bool:
+    """True for a face of too few pixels to be judged.
+
+    >>> is_small(Face((0, 0, 30, 40))), is_small(Face((0, 0, 40, 60)))
+    (True, False)
+    """
+    x1, y1, x2, y2 = face.box
+    return max(x2 - x1, y2 - y1) < MIN_FACE
+
+
+def warnings(decoded: Decoded, faces: Sequence[Face]) -> tuple[str, ...]:
+    """Reasons, each ``"code: plain words"``, why no verdict should be given for the image as a whole."""
+    found = []
+    height, width = decoded.pixels.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        found.append(f"tiny_image: {width}x{height} pixels; below {MIN_SIDE} on a side too little is left to judge")
+    quality = jpeg_quality(decoded.quantization)
+    if quality is not None and quality.quality < MIN_JPEG_QUALITY:
+        found.append(
+            f"heavy_compression: JPEG quality about {quality.quality}; below {MIN_JPEG_QUALITY} the traces of an edit "
+            "are mostly gone"
+        )
+    if not faces:
+        found.append("no_face: no face was found; the thresholds were set on photos with a face")
+    elif all(is_small(face) for face in faces):
+        largest = max(max(f.box[2] - f.box[0], f.box[3] - f.box[1]) for f in faces)
+        found.append(f"small_face: the largest face has {largest:.0f} pixels, fewer than {MIN_FACE}")
+    return tuple(found)
