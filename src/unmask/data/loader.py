@@ -21,6 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from unmask.core.errors import DataError, UnmaskError
 from unmask.core.types import Batch, Sample, collate
+from unmask.data.labelled import ManifestStream
+
+__all__ = ["BatchLoader", "ManifestStream", "SampleStream", "make_loader"]
 
 logger = logging.getLogger(__name__)
 
