@@ -19,8 +19,8 @@ from unmask.data.manifest import SPLITS, Row
 def families(rows: Sequence[Row]) -> list[str]:
     """The family of each row, as a name that does not depend on the order of the rows.
 
-    A family is named after its first group in alphabetical order; without any group, after its smallest file hash
-    (or, unhashed, file name).
+    A family is named after its first group in alphabetical order; without any group after the photo that the others
+    are made from, by its hash (or, unhashed, its file name). So it keeps its name when fakes are added.
 
     >>> photo, fake = Row("/a.png", 0, group="ann"), Row("/b.png", 1, pair="/a.png")
     >>> families([photo, fake, Row("/c.png", 0)])
@@ -44,13 +44,12 @@ def families(rows: Sequence[Row]) -> list[str]:
         relatives += [f"sha256:{row.sha256}"] if row.sha256 else []
         for relative in relatives:
             parent[root(relative)] = root(f"path:{row.path}")
-    names: dict[str, str] = {}
-    for row in rows:
-        node, name = root(f"path:{row.path}"), own_name(row)
-        known = names.setdefault(node, name)
-        # a named group wins over a file ("group:" sorts after "file:", so compare explicitly)
-        names[node] = min(known, name, key=lambda n: (not n.startswith("group:"), n))
-    return [names[root(f"path:{row.path}")] for row in rows]
+    best: dict[str, tuple[bool, bool, str]] = {}
+    for row in rows:  # a group names its family before a file does, a photo before the fakes made from it
+        rank = (not row.group, bool(row.pair), own_name(row))
+        node = root(f"path:{row.path}")
+        best[node] = min(best.get(node, rank), rank)
+    return [best[root(f"path:{row.path}")][2] for row in rows]
 
 
 def _unit(seed: int, name: str) -> float:
