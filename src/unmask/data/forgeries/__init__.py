@@ -26,14 +26,14 @@ SMALLEST = 64
 _ATTEMPTS = 12
 
 FORGERIES: dict[str, Forgery] = {
-    "self_blend": Forgery(draw_self_blend, "a face region blended with a changed copy of itself", least=2.0),
+    "self_blend": Forgery(draw_self_blend, "a face region blended with a changed copy of itself", least=1.5),
     "splice": Forgery(draw_splice, "content from elsewhere pasted in (never another person's face)", least=5.0),
     "copy_move": Forgery(draw_copy_move, "a region copied to another place of the same photo", least=8.0),
     "inpaint": Forgery(draw_inpaint, "a part removed and filled in", least=3.0),
     "warp": Forgery(draw_warp, "a place swirled, swollen, shrunk or pushed", least=2.0),
-    "upsample": Forgery(draw_upsample, "a region re-sampled the way generators upsample", least=1.0),
-    "colour": Forgery(draw_colour_transfer, "a region given other colour statistics", least=3.0),
-    "retouch": Forgery(draw_retouch, "a region smoothed, sharpened or made grainy", least=1.0),
+    "upsample": Forgery(draw_upsample, "a region re-sampled the way generators upsample", least=1.5),
+    "colour": Forgery(draw_colour_transfer, "a region given other colour statistics", least=2.5),
+    "retouch": Forgery(draw_retouch, "a region smoothed, sharpened or made grainy", least=1.5),
 }
 """Every family by name; the names are the ``manipulation`` column of manifests."""
 

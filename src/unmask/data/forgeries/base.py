@@ -104,4 +104,4 @@ def visible(forged: Forged, region: Region, least: float) -> bool:
     inside = (weight > 0).astype(np.uint8)
     if cv2.countNonZero(change) < 16:
         return False
-    return bool(cv2.mean(change, inside)[0] >= least * float(weight.max()))
+    return bool(cv2.mean(change, inside)[0] >= least)

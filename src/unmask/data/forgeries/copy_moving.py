@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from unmask.core.types import Face, UInt8Image
-from unmask.data.forgeries.base import Draft, change_map
-from unmask.data.forgeries.regions import SMALL, outline_near, rasterize, soft_region
-from unmask.data.forgeries.splicing import moved_patch
+from unmask.data.degradations import u8
+from unmask.data.forgeries.base import Draft, Region, change_map
+from unmask.data.forgeries.regions import SMALL, face_frame, outline_near, rasterize, soft_region
+from unmask.data.forgeries.splicing import find_centre, moved_patch
+
+
+def mirrored_patch(image: UInt8Image, region: Region, face: Face) -> UInt8Image:
+    """The region's box (h, w, 3) filled from the other side of the face: an eye from the other eye."""
+    frame = np.concatenate([face_frame(face), [[0, 0, 1]]])
+    corner = np.array([[1, 0, region.left], [0, 1, region.top], [0, 0, 1.0]])
+    matrix = frame @ np.diag([-1.0, 1, 1]) @ np.linalg.inv(frame) @ corner  # a pixel of the box to its mirror image
+    size = region.weight.shape[::-1]
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return u8(cv2.warpAffine(image, matrix[:2], size, flags=how, borderMode=cv2.BORDER_REFLECT_101))
 
 
 def draw_copy_move(
@@ -21,17 +33,20 @@ def draw_copy_move(
     region = rasterize(outline, shape, rng) if rng.random() < 0.4 else soft_region(outline, shape, rng)
     if region is None:
         return None
-    height, width = region.weight.shape
-    here = np.array([region.left + width / 2, region.top + height / 2])
-    if height >= 0.9 * shape[0] or width >= 0.9 * shape[1]:
-        return None
-    away = rng.uniform([width / 2, height / 2], [shape[1] - width / 2, shape[0] - height / 2])
-    if np.hypot(*(away - here)) < 0.5 * np.sqrt(width * height):
-        return None
-    plain = rng.random() < 0.5
-    turn, scale = (0.0, 1.0) if plain else (rng.uniform(-12, 12), rng.uniform(0.9, 1.12))
-    centre = (float(np.rint(away[0] - width / 2) + width / 2), float(np.rint(away[1] - height / 2) + height / 2))
-    patch = moved_patch(image, region, centre, rng, scale, turn)
+    if face is not None and rng.random() < 0.2:
+        patch = mirrored_patch(image, region, face)
+    else:
+        centre = find_centre(image, image, region, rng)
+        if centre is None:
+            return None
+        height, width = region.weight.shape
+        plain = rng.random() < 0.5  # whole pixels: an exact copy
+        turn, scale = (0.0, 1.0) if plain else (rng.uniform(-12, 12), rng.uniform(0.9, 1.12))
+        centre = (
+            float(np.rint(centre[0] - width / 2) + width / 2),
+            float(np.rint(centre[1] - height / 2) + height / 2),
+        )
+        patch = moved_patch(image, region, centre, rng, scale, turn)
     inside = region.weight > 0.5
     change = change_map(patch, image[region.box])[inside]
     if np.mean(change > 8) < 0.3:  # nothing one could see has moved

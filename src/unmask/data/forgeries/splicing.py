@@ -31,11 +31,33 @@ def moved_patch(
     return u8(cv2.warpAffine(source, matrix, (width, height), flags=how, borderMode=cv2.BORDER_REFLECT_101))
 
 
-def any_centre(source: UInt8Image, region: Region, rng: np.random.Generator) -> tuple[float, float]:
-    """A random patch centre (x, y) such that a box of the region's size lies inside the source where it can."""
-    spare = np.array(source.shape[1::-1]) - region.weight.shape[::-1]
-    x, y = np.array(source.shape[1::-1]) / 2 + rng.uniform(-0.5, 0.5, 2) * np.maximum(spare, 0)
-    return float(x), float(y)
+def find_centre(
+    source: UInt8Image, image: UInt8Image, region: Region, rng: np.random.Generator
+) -> tuple[float, float] | None:
+    """Where in ``source`` to take a patch for a region of ``image``: its centre (x, y), or None where none fits.
+
+    The patch lies inside the source; from the same photo it lies half a region's size away at least. Half of the draws
+    look for a patch of about the mean colour that the region has now, so that it does not leap to the eye.
+    """
+    (height, width), (rows, columns) = region.weight.shape, source.shape[:2]
+    step = max(4.0, min(rows, columns) / 48)
+    ys, xs = np.arange(height / 2, rows - height / 2 + 1, step), np.arange(width / 2, columns - width / 2 + 1, step)
+    if not len(ys) or not len(xs):
+        return None
+    fits = np.ones((len(ys), len(xs)), bool)
+    if source is image:
+        here = (region.left + width / 2, region.top + height / 2)
+        fits &= np.hypot(xs[None, :] - here[0], ys[:, None] - here[1]) >= 0.5 * np.sqrt(width * height)
+    if rng.random() < 0.5:
+        means = cv2.blur(source, (width, height))[np.ix_(ys.astype(int), xs.astype(int))].astype(np.float32)
+        now = cv2.mean(np.ascontiguousarray(image[region.box]), (region.weight > 0.5).astype(np.uint8))[:3]
+        far = np.where(fits, np.abs(means - now).sum(2), np.inf)
+        fits &= far <= np.quantile(far[fits], 0.15) if fits.any() else fits
+    places = np.argwhere(fits)
+    if not len(places):
+        return None
+    row, column = places[int(rng.integers(len(places)))]
+    return float(xs[column]), float(ys[row])
 
 
 def draw_splice(
@@ -48,9 +70,10 @@ def draw_splice(
     if region is None:
         return None
     source = donors[int(rng.integers(len(donors)))] if donors and rng.random() < 0.6 else image
-    patch = moved_patch(
-        source, region, any_centre(source, region, rng), rng, rng.uniform(0.8, 1.3), rng.uniform(-20, 20)
-    )
+    centre = find_centre(source, image, region, rng)
+    if centre is None:
+        return None
+    patch = moved_patch(source, region, centre, rng, rng.uniform(0.8, 1.3), rng.uniform(-20, 20))
     if rng.random() < 0.5:  # bring its light close to the place it goes to
         inside = region.weight > 0.5
         patch = u8(patch + rng.uniform(0.5, 1.0) * (image[region.box][inside].mean(0) - patch[inside].mean(0)))

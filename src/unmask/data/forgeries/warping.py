@@ -20,12 +20,12 @@ _PLACES = ("left_eye", "right_eye", "nose", "mouth", "chin", "left_cheek", "righ
 def draw_warp(
     image: UInt8Image, face: Face | None, rng: np.random.Generator, donors: Sequence[UInt8Image]
 ) -> Draft | None:
-    """Swirl, swell, shrink or push one place of the face (both eyes alike, at times) or of the frame."""
+    """Swirl, swell, shrink or push one to three places of the face, or one of the frame."""
     height, width = image.shape[:2]
     if face is not None and rng.random() < 0.85:
-        names = ["left_eye", "right_eye"] if rng.random() < 0.15 else [str(rng.choice(_PLACES))]
+        names = rng.choice(_PLACES, int(rng.choice([1, 1, 1, 2, 3])), replace=False)
         frame = face_frame(face)
-        centres = [frame[:, :2] @ (PARTS[n].mean(0) + rng.normal(0, 0.08, 2)) + frame[:, 2] for n in names]
+        centres = [frame[:, :2] @ (PARTS[str(n)].mean(0) + rng.normal(0, 0.08, 2)) + frame[:, 2] for n in names]
         unit = float(np.sqrt(abs(np.linalg.det(frame[:, :2]))))
         radius = unit * float(rng.uniform(0.45, 1.0))
     else:
@@ -41,11 +41,16 @@ def draw_warp(
     ys = np.arange(top, bottom, dtype=np.float32)[:, None]
     move_x = np.zeros((bottom - top, right - left), np.float32)
     move_y = np.zeros_like(move_x)
+    still = np.zeros(move_x.shape, bool)
+    axis, squeeze = rng.uniform(0, np.pi), np.float32(rng.uniform(1.0, 2.0))
+    cos_axis, sin_axis = np.float32(np.cos(axis)), np.float32(np.sin(axis))
     kind, amount = rng.integers(3), float(rng.uniform(0.35, 1.0) * rng.choice([-1, 1]))
     direction = rng.uniform(0, 2 * np.pi)
     for x, y in centres:
         dx, dy = xs - np.float32(x), ys - np.float32(y)
-        fall = np.maximum(0, 1 - (dx * dx + dy * dy) / np.float32(radius * radius)) ** 2
+        long, short = dx * cos_axis + dy * sin_axis, (dy * cos_axis - dx * sin_axis) * squeeze
+        fall = np.maximum(0, 1 - (long * long + short * short) / np.float32(radius * radius)) ** 2
+        still = np.maximum(still, fall > 0.5)  # the eye of the storm is part of it
         if kind == 0:  # swirl
             angle = fall * np.float32(0.9 * amount)
             cos, sin = np.cos(angle), np.sin(angle)
@@ -59,5 +64,5 @@ def draw_warp(
             move_y += fall * np.float32(0.28 * amount * radius * np.sin(direction))
     how = int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4]))
     warped = u8(cv2.remap(image, xs + move_x, ys + move_y, how, borderMode=cv2.BORDER_REFLECT_101))
-    weight = (move_x * move_x + move_y * move_y >= MOVED * MOVED).astype(np.float32)
+    weight = ((move_x * move_x + move_y * move_y >= MOVED * MOVED) | still).astype(np.float32)
     return Draft(image, warped, Region(int(top), int(left), weight))
