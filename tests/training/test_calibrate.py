@@ -12,7 +12,6 @@ from unmask.training.calibrate import (
     calibrate,
     clopper_pearson,
     fit_platt,
-    mask_threshold,
     out_of_fold,
 )
 
@@ -126,15 +125,3 @@ def test_bad_input(x: list[float], y: list[int], g: list[str], code: str) -> Non
     with pytest.raises(DataError) as caught:
         calibrate(x, y, g)
     assert caught.value.code == code
-
-
-def test_mask_threshold_is_the_best_f1() -> None:
-    metrics = pytest.importorskip("sklearn.metrics")
-    generator = np.random.default_rng(0)
-    truth = generator.random((4, 16, 16)) > 0.8
-    p = np.clip(0.35 * truth + 0.6 * generator.random(truth.shape), 0, 1)
-    threshold, f1 = mask_threshold(p, truth)
-    tried = [metrics.f1_score(truth.ravel(), p.ravel() >= t) for t in np.linspace(0, 1, 101)[1:-1]]
-    assert f1 == pytest.approx(max(tried)) == pytest.approx(metrics.f1_score(truth.ravel(), p.ravel() >= threshold))
-    with pytest.raises(DataError):
-        mask_threshold(p, np.zeros_like(truth))

@@ -67,8 +67,9 @@ class Calibration:
     def to_meta(self, mask: float | None = None) -> dict[str, Any]:
         """The ``calibration`` and ``thresholds`` entries of a weights card; ``mask``: the mask threshold."""
         return {
-            "calibration": {"scale": self.scale, "offset": self.offset, "reason": self.reason},
+            "calibration": {"scale": self.scale, "offset": self.offset},
             "thresholds": {
+                "doubt": self.reason,
                 "fake": self.fake.threshold,
                 "real": self.real.threshold,
                 "mask": mask,
@@ -219,25 +220,3 @@ def calibrate(
     fake = _point(scores, ~y, g, false_rejection, "fake")
     real = _point(scores, y, g, missed, "real")
     return Calibration(scale, offset, fake, real, doubtful)
-
-
-def mask_threshold(scores: npt.ArrayLike, truth: npt.ArrayLike, steps: int = 99) -> tuple[float, float]:
-    """The probability threshold with the best pixel F1 over all given pixels together, and that F1.
-
-    Args:
-        scores: mask probabilities in [0, 1], any shape, of forged validation images.
-        truth: true masks in [0, 1], same shape; binarised at > 0 (DESIGN: what F1 counts as forged).
-        steps: how many thresholds are tried, evenly spaced in (0, 1).
-
-    Raises:
-        DataError: no forged pixel.
-    """
-    edges = np.linspace(0, 1, steps + 2)
-    p, t = np.asarray(scores).ravel(), np.asarray(truth).ravel() > 0
-    if not t.any():
-        raise DataError("one_class", "no forged pixel in the validation masks: the mask threshold cannot be chosen")
-    forged = np.histogram(p[t], edges)[0][::-1].cumsum()[::-1][1:]  # forged pixels at or above each inner edge
-    called = np.histogram(p, edges)[0][::-1].cumsum()[::-1][1:]
-    f1 = 2 * forged / (called + t.sum())
-    best = int(f1.argmax())
-    return float(edges[1 + best]), float(f1[best])

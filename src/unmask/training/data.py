@@ -1,0 +1,219 @@
+"""The streams of a recipe: where its files lie, who is held out, which faces there are."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unmask.core.errors import ConfigError, DataError, IntakeError
+from unmask.core.files import sha256_file
+from unmask.core.seeds import rng
+from unmask.core.types import Face, ViewConfig
+from unmask.data.degradations import post_process
+from unmask.data.faces import FaceFinder, read_boxes, write_boxes
+from unmask.data.forged import ForgedStream
+from unmask.data.forgeries import FORGERIES
+from unmask.data.intake import decode
+from unmask.data.labelled import ManifestStream
+from unmask.data.loader import SampleStream
+from unmask.data.manifest import Row, data_hash, read_manifest
+from unmask.data.sources import SUFFIXES
+from unmask.data.splits import families, split_rows
+from unmask.training.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+Progress = Callable[[int, int], None]
+_CHUNK = 8
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What a run reads."""
+
+    train: SampleStream
+    validation: SampleStream
+    about: dict[str, Any]
+    """Counts and hashes for the weights card."""
+
+
+def locate(path: Path, root: Path | None) -> Path:
+    """A recipe's path as it lies on this machine: below ``root``, else below $UNMASK_DATA, else the current folder.
+
+    Raises:
+        DataError: it is nowhere; the message says what to set.
+    """
+    path = path.expanduser()
+    places = [p for p in (root, os.environ.get("UNMASK_DATA"), ".") if p]
+    tried = [path] if path.is_absolute() else [Path(place) / path for place in places]
+    for candidate in tried:
+        if candidate.exists():
+            return candidate.absolute()
+    hint = "" if path.is_absolute() else "; set the environment variable UNMASK_DATA or --data.root to its folder"
+    raise DataError("not_found", f"there is no {' nor '.join(map(str, tried))}{hint}")
+
+
+def photo_rows(path: Path) -> list[Row]:
+    """Real photos of a folder (every image file below it, each its own group) or of a manifest (rows of label 0)."""
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not files:
+            raise DataError("empty", f"there is no image file in {path}")
+        return [Row(str(f), 0, group=str(f.relative_to(path).with_suffix("")), source=path.name) for f in files]
+    rows = [row for row in read_manifest(path) if row.label == 0]
+    if not rows:
+        raise DataError("empty", f"{path} has no row with label 0: forgeries are made from real photos")
+    return rows
+
+
+def _split(recipe: Recipe) -> tuple[list[Row], list[Row]]:
+    """Rows to train on and rows to validate on, no relatives across.
+
+    Raises:
+        DataError: nothing to train or validate on, or relatives on both sides.
+        ConfigError: not exactly one of ``data.photos`` and ``data.manifest``.
+    """
+    data, held = recipe.data, recipe.validation
+    if (data.photos is None) == (data.manifest is None):
+        raise ConfigError(
+            "no_data", "set exactly one of data.photos (real photos, forged on the fly) and data.manifest (labelled)"
+        )
+    if "test" in (data.split, held.split):
+        raise ConfigError("select_on_test", "test data is for `unmask evaluate` only, never for training or selection")
+
+    def load(path: Path) -> list[Row]:
+        where = locate(path, data.root)
+        return photo_rows(where) if data.photos is not None else list(read_manifest(where))
+
+    rows = load(data.photos or data.manifest or Path())
+    others = load(held.manifest) if held.manifest is not None else None
+    if not any(row.split for row in rows):
+        sizes = {data.split: 1.0} if others is not None else {"train": 1 - held.share, "val": held.share}
+        if others is None:
+            rows = split_rows(rows, sizes, recipe.seed)
+        else:
+            rows = [dataclasses.replace(row, split=data.split) for row in rows]
+    if others is not None and not any(row.split for row in others):
+        others = [dataclasses.replace(row, split=held.split) for row in others]
+    train = [row for row in rows if row.split == data.split]
+    validation = [row for row in (others if others is not None else rows) if row.split == held.split]
+    for name, chosen, wanted in (("train", train, data.split), ("validate", validation, held.split)):
+        if not chosen:
+            found = Counter(row.split or "no split" for row in (others if name == "validate" and others else rows))
+            raise DataError("empty_split", f"nothing to {name} on: no row has split '{wanted}', found {dict(found)}")
+    seen = {row.path for row in train}
+    both = train + [row for row in validation if row.path not in seen]
+    kin = dict(zip((row.path for row in both), families(both), strict=True))
+    shared = {kin[row.path] for row in train} & {kin[row.path] for row in validation}
+    if shared:
+        raise DataError(
+            "leak",
+            f"{len(shared)} families (people, photos) are trained on and validated on, e.g. '{min(shared)}'; "
+            "split by group with `unmask data split`",
+        )
+    return train, validation
+
+
+def _faces(rows: Sequence[Row], recipe: Recipe, keep: Path | None, progress: Progress) -> dict[str, list[Face]]:
+    """Faces by path: from the recipe's file, from an earlier start of this run, or found now."""
+    known: dict[str, list[Face]] = {}
+    if recipe.data.boxes is not None:
+        file = locate(recipe.data.boxes, recipe.data.root)
+        roots = [str(file.parent), str(recipe.data.root or ""), os.environ.get("UNMASK_DATA", "")]
+        for name, faces in read_boxes(file).items():
+            for root in roots:
+                known[os.path.normpath(os.path.join(root, name))] = faces  # noqa: PTH118
+    elif keep is not None and keep.is_file():
+        known = read_boxes(keep)
+    unknown = [row.path for row in rows if row.path not in known]
+    if unknown:
+        finder = FaceFinder()
+        for start in range(0, len(unknown), _CHUNK):
+            paths, images = [], []
+            for path in unknown[start : start + _CHUNK]:
+                try:
+                    images.append(decode(Path(path)).pixels)
+                    paths.append(path)
+                except IntakeError as error:
+                    logger.warning("left out [%s]: %s: %s", error.code, path, error.message)
+                    known[path] = []
+            known |= dict(zip(paths, finder.find(images), strict=True))
+            progress(min(start + _CHUNK, len(unknown)), len(unknown))
+        if keep is not None and recipe.data.boxes is None:
+            write_boxes(keep, known)
+    return {row.path: known[row.path] for row in rows}
+
+
+def build_streams(
+    recipe: Recipe,
+    view: ViewConfig,
+    *,
+    keep_boxes: Path | None = None,
+    most: int | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Streams:
+    """Training and validation streams of a recipe.
+
+    Args:
+        recipe: its ``data`` and ``validation`` parts, and the seed.
+        view: how the detector sees images.
+        keep_boxes: where faces that had to be found are kept for the next start.
+        most: use this many photos of each side only (a dry run).
+        progress: told how many photos were searched for faces.
+
+    Raises:
+        DataError, ConfigError: see :class:`Recipe`; every message says what to change.
+    """
+    data, held, seed = recipe.data, recipe.validation, recipe.seed
+    train, validation = (rows[:most] for rows in _split(recipe))
+    rows = list({row.path: row for row in [*train, *validation]}.values())
+    faces = {} if view.kind == "frame" and data.manifest else _faces(rows, recipe, keep_boxes, progress)
+    if view.kind == "face":
+        without = [path for path, found in faces.items() if not found]
+        if without:
+            logger.warning(
+                "%d of %d photos show no face and are left out, e.g. %s", len(without), len(rows), without[0]
+            )
+        train, validation = ([r for r in part if faces[r.path]] for part in (train, validation))
+        if not train or not validation:
+            raise DataError("no_faces", "no face was found in the photos to train or to validate on")
+    order = rng(seed, "validation order").permutation(len(validation))
+    validation = [validation[i] for i in order]
+    about: dict[str, Any] = {
+        "train": {"images": len(train), "groups": len({r.group for r in train}), "hash": data_hash(train)},
+        "validation": {"images": len(validation), "groups": len({r.group for r in validation})}
+        | {"hash": data_hash(validation)},
+        "sources": dict(Counter(r.source for r in train)),
+    }
+    for name, path in (("photos", data.photos), ("manifest", data.manifest), ("boxes", data.boxes)):
+        where = None if path is None else locate(path, data.root)
+        if where is not None and where.is_file():
+            about[name] = {"name": where.name, "sha256": sha256_file(where)}
+    if data.manifest is not None:
+        post = functools.partial(post_process, config=data.post)
+        stream: SampleStream = ManifestStream(
+            train,
+            view,
+            faces,
+            seed=seed,
+            balance="class",
+            flip=data.flip,
+            post=post,
+        )
+        return Streams(stream, ManifestStream(validation, view, faces, seed=seed, shuffle=False), about)
+    drawn = data.forgeries or dict.fromkeys(FORGERIES, 1.0)
+    common: dict[str, Any] = {"view": view, "faces": faces, "post": data.post, "matched": data.matched}
+    common |= {"recompressed": data.recompressed, "larger": data.larger}
+    return Streams(
+        ForgedStream(
+            train, forgeries=drawn, seed=seed, repeat=data.repeat, jitter=data.jitter, flip=data.flip, **common
+        ),
+        ForgedStream(validation, forgeries=held.forgeries or drawn, seed=seed + 1, jitter=0.0, flip=False, **common),
+        about | {"forgeries": {"train": drawn, "validation": held.forgeries or drawn}},
+    )

@@ -1,0 +1,255 @@
+"""A recipe: everything that determines a trained detector, typed; YAML holds what differs from the defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from unmask.core.config import build, with_overrides
+from unmask.core.errors import ConfigError
+from unmask.data.degradations import PostConfig
+
+
+@dataclass(frozen=True)
+class DetectorSpec:
+    """Which design is trained, and from what it starts."""
+
+    name: str = "baseline"
+    """A name of `unmask list detectors`."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Fields of the design's config that differ from its defaults, e.g. `{view: {size: 224}}`."""
+    backbone_weights: Path | None = None
+    """A safetensors file to start the backbone from (relative to `data.root` or $UNMASK_DATA); null = random."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is trained on. Exactly one of `photos` and `manifest` is set."""
+
+    photos: Path | None = None
+    """Real photos, forged on the fly into aligned pairs: a folder, or a manifest of which the reals are taken."""
+    manifest: Path | None = None
+    """Labelled images on disk, see `unmask data index`; batches are balanced by class."""
+    root: Path | None = None
+    """Where relative paths of the recipe start; null = $UNMASK_DATA, else the current folder."""
+    boxes: Path | None = None
+    """Face boxes (CSV or Parquet); null = faces are found once at the start."""
+    forgeries: dict[str, float] = field(default_factory=dict)
+    """How often each forgery is drawn, by name of `unmask list forgeries`; empty = all alike."""
+    post: PostConfig = field(default_factory=PostConfig)
+    """What happens to both classes alike after the forgery."""
+    flip: bool = True
+    """Mirror half of the samples."""
+    repeat: int = 1
+    """Pairs per photo and epoch (`photos` only, like the next four)."""
+    jitter: float = 0.15
+    """How much crops vary in size and place."""
+    matched: float = 0.5
+    """Probability that a whole photo, real side included, is first changed the way forgeries change a part."""
+    recompressed: float = 0.3
+    """Probability of a JPEG of its own before the forgery."""
+    larger: float = 0.5
+    """Probability of forging above the view's size and shrinking after."""
+    split: str = "train"
+    """Split of the manifest that is trained on."""
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """What the model is selected and calibrated on; never test data."""
+
+    manifest: Path | None = None
+    """Other labelled images than `data.manifest` to validate on; null = the same manifest."""
+    split: Literal["val", "train"] = "val"
+    """Split of the manifest; `train` only makes sense with a manifest of its own."""
+    share: float = 0.15
+    """Share of the people held out when the photos have no split."""
+    forgeries: dict[str, float] = field(default_factory=dict)
+    """Kinds of forgeries to validate on, left-out ones included; empty = those of `data.forgeries`."""
+    samples: int = 400
+    """At most this many images are scored at each validation (they are kept in memory)."""
+    calibration_samples: int = 1200
+    """At most this many images are scored once at the end, for thresholds; more need more held-out photos to mean
+    more."""
+    every: float = 1.0
+    """Epochs between validations."""
+    monitor: str = "auc"
+    """What selects the best model: `auc`, `ap`, `pair_order`, `pixel_f1`, `auc/KIND` (higher is better), or `loss`."""
+    patience: int | None = None
+    """Stop after this many validations without a better one; null = never."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How parameters move."""
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = 3e-4
+    """Peak learning rate."""
+    groups: dict[str, float] = field(default_factory=dict)
+    """Factor on `lr` by part of the detector (see `unmask model NAME`), e.g. `{backbone: 0.1}`; 0 freezes the part."""
+    weight_decay: float = 0.01
+    """On weights with two or more dimensions; biases and norms have none."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's."""
+    momentum: float = 0.9
+    """SGD's (Nesterov)."""
+    clip: float | None = 5.0
+    """Largest norm of all gradients together; null = no limit."""
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The factor on the learning rate over the run."""
+
+    name: Literal["cosine", "step", "onecycle", "constant"] = "cosine"
+    warmup: float = 0.05
+    """Share of the run with a linear rise (for `onecycle`: a cosine rise)."""
+    final: float = 0.01
+    """Factor at the end of `cosine` and `onecycle`."""
+    step_epochs: int = 10
+    """Epochs between the drops of `step`."""
+    gamma: float = 0.9
+    """Factor of each drop of `step`."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run. The defaults are the truth; a YAML file names only what differs."""
+
+    detector: DetectorSpec = field(default_factory=DetectorSpec)
+    data: DataConfig = field(default_factory=DataConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    losses: dict[str, float] = field(default_factory=lambda: {"bce": 1.0})
+    """Weight of each term: bce, focal, rank, mask_bce, mask_dice."""
+    label_smoothing: float = 0.0
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    epochs: float = 20.0
+    """Passes over the training photos (both classes of a forged pair count as samples)."""
+    max_samples: int | None = None
+    """Stop after this many images, if that is sooner."""
+    max_minutes: float | None = None
+    """Stop after this much training time, if that is sooner; the schedule then follows the clock, and such a run
+    cannot be repeated bit for bit."""
+    batch_size: int = 32
+    """Images per step and process."""
+    ema_decay: float | None = 0.999
+    """Averaging of the weights over steps (with a warm-up); null = off. The average is validated and kept."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 = automatic mixed precision: about twice as fast on CPUs with AMX and on recent GPUs."""
+    channels_last: bool = True
+    workers: int = 1
+    """Processes that make samples beside the training process; 0 = none. Never changes the result."""
+    threads: int | None = None
+    """Threads of the training process; null = torch's default."""
+    seed: int = 0
+    nan_patience: int = 20
+    """Steps in a row whose loss or gradient is not finite (they are skipped and counted) before the run stops."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints; one is also written at each validation and when stopped by Ctrl-C."""
+    log_every: int = 10
+    """Steps between rows of log.csv."""
+    tensorboard: bool = False
+    """Also write TensorBoard events (extra `tensorboard`)."""
+    device: str = "auto"
+    """auto, cpu, cuda, mps."""
+    devices: int = 1
+    """Processes (and devices) that share each step, by distributed data parallel."""
+
+    def __post_init__(self) -> None:
+        positive = {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "checkpoint_every": self.checkpoint_every,
+            "log_every": self.log_every,
+            "nan_patience": self.nan_patience,
+            "devices": self.devices,
+            "optimizer.lr": self.optimizer.lr,
+            "validation.every": self.validation.every,
+            "validation.samples": self.validation.samples,
+            "validation.calibration_samples": self.validation.calibration_samples,
+        }
+        for name, value in positive.items():
+            if not value > 0:
+                raise ValueError(f"{name} must be above 0, got {value}")
+        for name, share in {"schedule.warmup": self.schedule.warmup, "validation.share": self.validation.share}.items():
+            if not 0 <= share < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {share}")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in (0, 1) or be null, got {self.ema_decay}")
+
+
+def read_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a YAML recipe and lay dotted overrides over it.
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown key (the nearest is named), a wrong value, or a request to
+            select on test data.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError("no_recipe", f"cannot read the recipe {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError("bad_recipe", f"{path} is not valid YAML: {error}") from None
+    if not isinstance(values, Mapping):
+        raise ConfigError("bad_recipe", f"{path}: a recipe is a mapping of settings, got {type(values).__name__}")
+    return make_recipe(with_overrides(values, overrides or {}))
+
+
+def make_recipe(values: Mapping[str, Any]) -> Recipe:
+    """Build a recipe from nested plain values; the same errors as :func:`read_recipe`.
+
+    >>> make_recipe({"optimizer": {"lr": "1e-4"}, "epochs": 3}).optimizer.lr
+    0.0001
+    >>> make_recipe({"validation": {"split": "test"}})
+    Traceback (most recent call last):
+    unmask.core.errors.ConfigError: a model is selected on validation data only: validation.split must be 'val'...
+    """
+    validation = values.get("validation") or {}
+    if isinstance(validation, Mapping) and validation.get("split") == "test":
+        raise ConfigError(
+            "select_on_test",
+            "a model is selected on validation data only: validation.split must be 'val', got 'test'; "
+            "measure the finished model on test data with `unmask evaluate`",
+        )
+    return build(Recipe, values)
+
+
+def parse_overrides(words: list[str]) -> dict[str, Any]:
+    """``--key value`` pairs (or ``--key=value``) with dotted keys; values are read as YAML.
+
+    >>> parse_overrides(["--optimizer.lr", "1e-4", "--workers=0", "--losses", "{bce: 1, rank: 0.5}"])
+    {'optimizer.lr': '1e-4', 'workers': 0, 'losses': {'bce': 1, 'rank': 0.5}}
+    """
+    import yaml
+
+    result: dict[str, Any] = {}
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        if not word.startswith("--") or len(word) == 2:
+            raise ConfigError("bad_override", f"expected '--key value', got '{word}'")
+        key, equals, text = word[2:].partition("=")
+        if not equals:
+            if not queue:
+                raise ConfigError("bad_override", f"'{word}' needs a value")
+            text = queue.pop(0)
+        key = key.replace("-", "_")
+        known = [f.name for f in dataclasses.fields(Recipe)]
+        if key.split(".")[0] not in known:
+            near = get_close_matches(key.split(".")[0], known, n=1)
+            hint = f" (did you mean '--{near[0]}'?)" if near else ""
+            raise ConfigError("unknown_key", f"unknown setting '--{key}'{hint}; see unmask train --help")
+        try:
+            result[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            result[key] = text
+    return result

@@ -1,0 +1,174 @@
+"""From a recipe to weights with a card: everything ``unmask train`` does."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import unmask
+from unmask.core.config import to_dict
+from unmask.core.errors import DataError, TrainingError
+from unmask.core.files import write_text
+from unmask.core.types import Batch
+from unmask.data.loader import make_loader
+from unmask.detectors.base import AnyDetector
+from unmask.detectors.weights import save_weights
+from unmask.detectors.zoo import create_detector
+from unmask.training.calibrate import calibrate
+from unmask.training.data import build_streams, locate
+from unmask.training.feed import hold
+from unmask.training.loop import LAST, Trainer
+from unmask.training.recipe import Recipe
+
+RECIPE = "recipe.yaml"
+WEIGHTS = "weights.safetensors"
+BOXES = "boxes.parquet"
+FacesProgress = Callable[[int, int], None]
+
+
+def _silent(done: int, total: int) -> None:
+    """No progress."""
+
+
+def build_detector(recipe: Recipe) -> AnyDetector:
+    """The recipe's detector, initialised from its seed, with the backbone's weights where the recipe names some."""
+    torch.manual_seed(recipe.seed)
+    detector = create_detector(recipe.detector.name, **recipe.detector.config)
+    if recipe.detector.backbone_weights is not None:
+        detector.load_backbone(locate(recipe.detector.backbone_weights, recipe.data.root))
+    return detector
+
+
+def preview(recipe: Recipe, progress: FacesProgress = _silent) -> tuple[AnyDetector, Batch]:
+    """The detector and a first batch, from as few photos as fill one; trains and writes nothing."""
+    detector = build_detector(recipe)
+    streams = build_streams(recipe, detector.config.view, most=max(4, recipe.batch_size), progress=progress)
+    return detector, next(make_loader(streams.train, recipe.batch_size, epoch=0))
+
+
+def train(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    command: str = "",
+    progress: FacesProgress = _silent,
+) -> Path:
+    """Train, select on validation, calibrate, and write ``weights.safetensors`` with its card.
+
+    Args:
+        recipe: see :class:`Recipe`.
+        out: folder for weights, checkpoints and logs; new or empty, unless ``resume``.
+        resume: go on from the last checkpoint in ``out`` (from the start, if there is none yet).
+        command: noted in the card.
+        progress: told how many photos were searched for faces.
+
+    Returns:
+        The weights file: the best validated (averaged) weights.
+
+    Raises:
+        TrainingError: ``out`` holds another run, or the numbers were not finite for too long.
+        ConfigError, DataError, WeightsError: something the recipe asks for cannot be had.
+        KeyboardInterrupt: stopped; a checkpoint was written and ``resume`` goes on from it.
+    """
+    from lightning.fabric import Fabric
+
+    out = Path(out)
+    started = (out / LAST).is_file()
+    if out.is_dir() and any(out.iterdir()) and not resume and not os.environ.get("LOCAL_RANK"):
+        raise TrainingError(
+            "occupied", f"{out} is not empty; give --resume to go on with the run in it, or another --out"
+        )
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    detector = build_detector(recipe)
+    fabric = Fabric(
+        accelerator=recipe.device,
+        devices=recipe.devices,
+        strategy="ddp" if recipe.devices > 1 else "auto",
+        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+    )
+    fabric.launch()
+    with fabric.rank_zero_first():  # the first process finds faces and writes them down, the others read them
+        streams = build_streams(recipe, detector.config.view, keep_boxes=out / BOXES, progress=progress)
+    workers = recipe.workers if recipe.workers > 1 else 0
+    held = []
+    if fabric.is_global_zero:
+        out.mkdir(parents=True, exist_ok=True)
+        if not (out / RECIPE).is_file():
+            write_text(out / RECIPE, recipe_yaml(recipe))
+        held = hold(streams.validation, recipe.validation.samples, recipe.batch_size, workers)
+    trainer = Trainer(recipe, detector, streams.train, held, out, fabric)
+    if resume and started:
+        trainer.resume()
+    trainer.fit()
+    trainer.load_best()
+    if fabric.is_global_zero:
+        most = min(len(streams.validation), recipe.validation.calibration_samples)
+        thresholds = calibration_meta(trainer, hold(streams.validation, most, recipe.batch_size, workers))
+        averaged = trainer.averaged.cpu().to(memory_format=torch.contiguous_format)
+        done = trainer.progress
+        best = next((row for row in done.history if row["step"] == done.best_step), {})
+        meta = thresholds | {
+            "detector": recipe.detector.name.lower().replace("-", "_"),
+            "metrics": {"validation": best},
+            "data": streams.about,
+            "code": code_version(),
+            "command": command,
+            "seed": recipe.seed,
+            "notes": {
+                "recipe": to_dict(recipe),
+                "steps": done.step,
+                "samples": done.samples,
+                "seconds": round(done.seconds, 1),
+                "skipped_steps": done.skipped_steps,
+                "unreadable": done.unreadable,
+                "machine": machine(fabric.device),
+            },
+        }
+        save_weights(out / WEIGHTS, averaged, meta)
+    fabric.barrier()
+    return out / WEIGHTS
+
+
+def calibration_meta(trainer: Trainer, held: list[Batch]) -> dict[str, Any]:
+    """Scale, offset and thresholds on held-out images, one draw of each; a reason where they cannot be had."""
+    scored = trainer.score(held)
+    mask, _ = scored.mask_threshold()
+    try:
+        return calibrate(scored.logits, scored.labels, scored.groups, seed=trainer.recipe.seed).to_meta(mask)
+    except DataError as error:
+        return {"thresholds": {"fake": None, "real": None, "mask": mask, "doubt": f"not calibrated: {error.message}"}}
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The whole resolved recipe as YAML that :func:`read_recipe` reads back."""
+    import yaml
+
+    return yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True, width=100)
+
+
+def code_version() -> dict[str, str]:
+    """Version of the package, its commit when it runs from a checkout, and of torch."""
+    versions = {"unmask": unmask.__version__, "torch": str(torch.__version__), "python": platform.python_version()}
+    folder = Path(__file__).parent
+    try:
+        for name, words in (("commit", ("rev-parse", "HEAD")), ("changes", ("status", "--porcelain", "-uno", "."))):
+            found = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10)
+            if found.returncode == 0:
+                versions[name] = found.stdout.strip() if name == "commit" else str(len(found.stdout.splitlines()))
+    except (OSError, subprocess.TimeoutExpired):
+        pass
+    return versions
+
+
+def machine(device: torch.device) -> str:
+    """One line about the hardware."""
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return f"{device.type}: {where}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
