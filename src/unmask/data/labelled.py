@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -39,7 +39,8 @@ class ManifestStream:
 
     A real image is its own counterpart and has an empty mask. When an image gives several views, a shuffled
     stream draws one, an unshuffled one takes the first; for a fake with a known mask only views that show some of
-    the edit count. An image whose file, mask or counterpart cannot be used gives None and a warning in the log.
+    the edit count (of native views one is cut around the edit if need be). An image whose file, mask or counterpart
+    cannot be used, or whose views show no face or no edit, gives None and a warning in the log.
     """
 
     rows: Sequence[Row]
@@ -126,14 +127,14 @@ class ManifestStream:
         faces = self.faces.get(row.path, ())
         if self.view.kind == "face" and not faces:
             raise DataError("no_view", "there is no face in it")
-        squares = views(image.pixels, faces, self.view)
-        index, square = self._choose(squares, mask if row.label else None, epoch, position)
+        cut = self._choose(image.pixels, faces, mask if row.label else None, rng(self.seed, epoch * self.shuffle, position, "view"))
+        square = cut(image.pixels)
         pixels = [square.pixels]
         if row.pair:
             other = decode(Path(row.pair)).pixels
             if other.shape[:2] != shape:
                 raise DataError("bad_pair", f"{row.pair} has another size ({other.shape[:2]}) than its fake ({shape})")
-            pixels.append(views(other, faces, self.view)[index].pixels)
+            pixels.append(cut(other).pixels)
         if self.post is not None:
             pixels = self.post(pixels, rng(self.seed, epoch, position, "post"))
         mirrored = self.flip and self.shuffle and rng(self.seed, epoch, position, "flip").random() < 0.5
@@ -153,8 +154,17 @@ class ManifestStream:
             path=row.path,
         )
 
-    def _choose(self, squares: Sequence[View], edit: FloatMap | None, epoch: int, position: int) -> tuple[int, View]:
-        shown = [(i, s) for i, s in enumerate(squares) if edit is None or s.from_image(edit).max() > 0]
-        if not shown:
+    def _choose(
+        self, pixels: UInt8Image, faces: Sequence[Face], edit: FloatMap | None, generator: np.random.Generator
+    ) -> Callable[[UInt8Image], View]:
+        """Which view to cut, as a function of an image of the same size."""
+        squares = views(pixels, faces, self.view)
+        shown = [i for i, s in enumerate(squares) if edit is None or s.from_image(edit).max() > 0]
+        if shown:
+            index = shown[int(generator.integers(len(shown))) if self.shuffle else 0]
+            return lambda image: views(image, faces, self.view)[index]
+        edited = np.argwhere(edit) if edit is not None else np.empty((0, 2))
+        if self.view.kind != "native" or not len(edited):
             raise DataError("no_view", "no view of it shows the edit")
-        return shown[int(rng(self.seed, epoch, position, "view").integers(len(shown))) if self.shuffle else 0]
+        y, x = map(float, edited[int(generator.integers(len(edited)))])
+        return lambda image: views(image, [Face((x, y, x, y))], replace(self.view, crops=1))[0]
