@@ -189,6 +189,8 @@ class ForgedStream:
         crop = view.pixels
         if face is not None:
             face = _moved(face, view.box, crop.shape[0])
+            if max(face.box[:2]) > 0.8 * crop.shape[0] or min(face.box[2:]) < 0.2 * crop.shape[0]:
+                face = None  # hardly any of it is in view
         if self.flip and generator.random() < 0.5:
             crop = np.ascontiguousarray(crop[:, ::-1])
             face = _mirrored(face, crop.shape[1]) if face is not None else None

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from unmask.core.types import Face, FloatMap
+from unmask.core.types import Face
 from unmask.data.forgeries.base import Region
 
 Points = npt.NDArray[np.float64]
@@ -115,13 +115,15 @@ def rasterize(
         elastic: standard deviation of the outline's displacement over the region's size.
 
     Returns:
-        The region inside the frame, or None when fewer than 16 pixels of it are.
+        The region inside the frame, or None when less than 30 % of it, or fewer than 16 pixels, are.
     """
     low, high = outline.min(0), outline.max(0)
     size = float(np.sqrt(np.prod(np.maximum(high - low, 4.0))))
     pad = size * (3 * feather + 2.5 * elastic) + 3
     left, top = np.floor(low - pad).astype(int)
     width, height = np.ceil(high + pad).astype(int) - (left, top)
+    if left >= shape[1] or top >= shape[0] or left + width <= 0 or top + height <= 0:
+        return None
     scale = min(1.0, 128 / max(width, height))  # a coarse grid is enough for a smooth edge
     grid = np.zeros((max(8, round(height * scale)), max(8, round(width * scale))), np.float32)
     to_grid = np.array([grid.shape[1] / width, grid.shape[0] / height])
@@ -140,9 +142,10 @@ def rasterize(
     weight = np.asarray(cv2.resize(grid, (int(width), int(height)), interpolation=cv2.INTER_LINEAR), np.float32)
     if not feather:
         weight = (weight > 0.5).astype(np.float32)
+    area = np.count_nonzero(weight > 0.5)
     y0, x0 = max(0, -top), max(0, -left)
     weight = weight[y0 : shape[0] - top, x0 : shape[1] - left]
-    if weight.size < 16 or np.count_nonzero(weight > 0.5) < 16:
+    if np.count_nonzero(weight > 0.5) < max(16, 0.3 * area):
         return None
     return Region(int(top + y0), int(left + x0), np.clip(weight, 0, 1))
 
@@ -183,10 +186,3 @@ def soft_region(outline: Points, shape: tuple[int, int], rng: np.random.Generato
     feather = float(np.exp(rng.uniform(np.log(0.008), np.log(0.09))))
     region = rasterize(outline, shape, rng, feather=feather, elastic=float(rng.choice([0.0, 0.03, 0.06])))
     return region._replace(weight=region.weight * np.float32(ratio)) if region else None
-
-
-def full_weight(region: Region, shape: tuple[int, int]) -> FloatMap:
-    """The region's weight as a map of the whole image (H, W)."""
-    out = np.zeros(shape, np.float32)
-    out[region.box] = region.weight
-    return out
