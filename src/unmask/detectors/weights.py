@@ -213,3 +213,24 @@ def load_state(detector: AnyDetector, path: str | Path) -> None:
     if faults:
         raise WeightsError("wrong_weights", f"{path} does not fit {type(detector).__name__}: {'; '.join(faults)}")
     detector.load_state_dict({key: value.to(ours[key].dtype) for key, value in state.items()})
+
+
+def open_detector(name_or_file: str | Path) -> tuple[AnyDetector, WeightsCard | None]:
+    """What a person names: a weights file, shipped weights, or a design of the zoo (untrained, no card).
+
+    Returns:
+        The detector in eval mode, and its card or None.
+
+    Raises:
+        WeightsError: a weights file that is missing, damaged or does not fit.
+        ConfigError: neither weights nor a design of that name.
+    """
+    text = str(name_or_file)
+    if text in list_weights() or Path(text).suffix or Path(text).exists():
+        return load_weights(name_or_file)
+    try:
+        return create_detector(text).eval(), None
+    except ConfigError as error:
+        raise ConfigError(
+            error.code, f"{error.message}; shipped weights: {', '.join(list_weights()) or 'none'}"
+        ) from None

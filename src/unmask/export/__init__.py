@@ -1,1 +1,1 @@
-"""ONNX export with a parity certificate."""
+"""ONNX with a parity certificate."""

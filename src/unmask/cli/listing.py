@@ -1,0 +1,66 @@
+"""What there is: detector designs, shipped weights, forgeries, degradations."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+
+
+def _detectors() -> Mapping[str, str]:
+    from unmask.detectors.zoo import ZOO
+
+    return {name: entry.line for name, entry in ZOO.items()}
+
+
+def _weights() -> Mapping[str, str]:
+    from unmask.detectors.weights import list_weights, read_card
+
+    cards = {name: read_card(name) for name in list_weights()}
+    return {
+        name: f"{card.detector}, answers: {card.answers}, sha256 {card.sha256[:12]}" for name, card in cards.items()
+    }
+
+
+def _forgeries() -> Mapping[str, str]:
+    from unmask.data.forgeries import FORGERIES
+
+    return {name: forgery.help for name, forgery in FORGERIES.items()}
+
+
+def _degradations() -> Mapping[str, str]:
+    from unmask.data.degradations import DEGRADATIONS
+
+    return {name: f"{d.unit}: {', '.join(f'{level:g}' for level in d.levels)}" for name, d in DEGRADATIONS.items()}
+
+
+TABLES: dict[str, Callable[[], Mapping[str, str]]] = {
+    "detectors": _detectors,
+    "weights": _weights,
+    "forgeries": _forgeries,
+    "degradations": _degradations,
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("what", nargs="?", choices=list(TABLES), help="one table (default: all)")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the tables."""
+    import json
+
+    tables = {what: dict(TABLES[what]()) for what in ([args.what] if args.what else TABLES)}
+    if args.json:
+        print(json.dumps(tables, indent=1))
+        return 0
+    for what, rows in tables.items():
+        if len(tables) > 1:
+            print(f"{what}:")
+        width = max((len(name) for name in rows), default=0)
+        for name, line in rows.items():
+            print(f"  {name:<{width}}  {line}")
+        if not rows:
+            print("  none")
+    return 0
