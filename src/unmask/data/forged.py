@@ -26,8 +26,8 @@ from unmask.data.views import views
 logger = logging.getLogger(__name__)
 
 
-def _all_alike() -> dict[str, float]:
-    return dict.fromkeys(FORGERIES, 1.0)
+def _all_edits() -> dict[str, float]:
+    return {name: 1.0 for name, forgery in FORGERIES.items() if forgery.answers == "edited"}
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ class ForgedStream:
     view: ViewConfig
     faces: Mapping[str, Sequence[Face]] = field(default_factory=dict)
     """Faces by ``Row.path``; needed for every photo when ``view.kind`` is ``face``."""
-    forgeries: Mapping[str, float] = field(default_factory=_all_alike)
-    """Name to weight; a name left out (or of weight 0) never occurs, e.g. to hold a kind out for validation."""
+    forgeries: Mapping[str, float] = field(default_factory=_all_edits)
+    """Name to weight; a name left out (or of weight 0) never occurs, e.g. to hold a kind out for validation.
+    The default is every kind that edits a part, evenly."""
     post: PostConfig = field(default_factory=PostConfig)
     """What happens to both of a pair after the forgery."""
     seed: int = 0

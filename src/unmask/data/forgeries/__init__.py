@@ -13,6 +13,7 @@ from unmask.data.forgeries.base import Draft, Forged, Forgery, Region, compose, 
 from unmask.data.forgeries.colouring import draw_colour_transfer
 from unmask.data.forgeries.copy_moving import draw_copy_move
 from unmask.data.forgeries.inpainting import draw_inpaint
+from unmask.data.forgeries.resynthesizing import draw_resynthesis, draw_resynthesis_part
 from unmask.data.forgeries.retouching import draw_retouch
 from unmask.data.forgeries.self_blending import draw_self_blend
 from unmask.data.forgeries.splicing import draw_splice
@@ -33,6 +34,10 @@ FORGERIES: dict[str, Forgery] = {
     "warp": Forgery(draw_warp, "a place swirled, swollen, shrunk or pushed", least=2.0),
     "upsample": Forgery(draw_upsample, "a region re-sampled the way generators upsample", least=1.5),
     "colour": Forgery(draw_colour_transfer, "a region given other colour statistics", least=2.5),
+    "resynthesis_part": Forgery(draw_resynthesis_part, "a region re-synthesised by a small network", least=1.5),
+    "resynthesis": Forgery(
+        draw_resynthesis, "the whole photo re-synthesised by a small network", least=1.0, answers="generated"
+    ),
     "retouch": Forgery(draw_retouch, "a region smoothed, sharpened or made grainy", least=1.5),
 }
 """Every family by name; the names are the ``manipulation`` column of manifests."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -56,6 +56,8 @@ class Forgery:
     """One line for people."""
     least: float = 2.0
     """The forged pixels must differ from the counterpart by at least this many levels on average."""
+    answers: Literal["edited", "generated"] = "edited"
+    """What becomes of the photo: a part of it is edited, or all of it is generated."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,7 @@ from unmask.data.forgeries.regions import HALVES, SMALL, WHOLE, outline_near, so
 KINDS = ("nearest", "bilinear", "bicubic", "lanczos", "transposed", "pixel_shuffle")
 
 
-def regenerate(image: UInt8Image, factor: int, kind: str, rng: np.random.Generator) -> UInt8Image:
+def resample_up(image: UInt8Image, factor: int, kind: str, rng: np.random.Generator) -> UInt8Image:
     """Down by a whole factor with area averages, and up again with one of :data:`KINDS`.
 
     ``transposed`` spreads each pixel by a kernel that the stride does not divide (uneven overlap, Odena et al. 2016);
@@ -53,5 +53,5 @@ def draw_upsample(
         return None
     factor, kind = int(rng.choice([2, 2, 3, 4])), str(rng.choice(KINDS))
     if rng.random() < 0.3:
-        return Draft(regenerate(image, factor, kind, rng), image[region.box], region)
-    return Draft(image, regenerate(np.ascontiguousarray(image[region.box]), factor, kind, rng), region)
+        return Draft(resample_up(image, factor, kind, rng), image[region.box], region)
+    return Draft(image, resample_up(np.ascontiguousarray(image[region.box]), factor, kind, rng), region)
