@@ -1,0 +1,214 @@
+"""How sure are we of a number? Intervals by resampling whole groups.
+
+Photos of one person (or frames of one video) are not independent, so resampling draws whole groups with
+replacement. Intervals are percentile intervals at 95 % (Efron 1979). Scores are sorted once and all resamples are
+weighed at once: a resample is a vector of weights on the sorted scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unmask.core.seeds import rng
+from unmask.metrics.calibration import BINS, bin_of
+from unmask.metrics.image import check_scores, unresolvable
+from unmask.metrics.measure import NAN
+
+Floats = npt.NDArray[np.float64]
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+_CELLS = 1_000_000  # resamples are drawn in chunks of about this many weights, which bounds the memory
+
+
+def resamples_for(n: int) -> int:
+    """Resamples that keep an interval over ``n`` images within seconds: 2000, and 200 from a million images on."""
+    return int(np.clip(400_000_000 // max(n, 1), 200, RESAMPLES))
+
+
+def group_codes(groups: Sequence[str] | npt.NDArray[np.str_]) -> tuple[npt.NDArray[np.intp], int]:
+    """Number of each image's group, (N,), and how many groups there are."""
+    names, codes = np.unique(np.asarray(groups, str), return_inverse=True)
+    return codes.astype(np.intp), len(names)
+
+
+def _draws(n_groups: int, n_images: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each group is drawn, in chunks (b, n_groups) that hold ``resamples`` rows together."""
+    generator = rng(seed, "bootstrap")
+    chunk = max(1, _CELLS // max(n_images, n_groups, 1))
+    for start in range(0, resamples, chunk):
+        rows = min(chunk, resamples - start)
+        picked = generator.integers(0, n_groups, (rows, n_groups)) + np.arange(rows)[:, None] * n_groups
+        counts = np.bincount(picked.reshape(-1), minlength=rows * n_groups)
+        yield counts.reshape(rows, n_groups).astype(np.float64)
+
+
+def interval(values: Floats) -> tuple[float, float]:
+    """95 % percentile interval of resampled values; (nan, nan) when fewer than half of them exist."""
+    good = values[np.isfinite(values)]
+    if not len(values) or 2 * len(good) < len(values):
+        return NAN, NAN
+    low, high = np.quantile(good, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_means(
+    values: npt.ArrayLike, groups: Sequence[str], *, resamples: int | None = None, seed: int = 0
+) -> tuple[float, float]:
+    """Interval of the mean of (N,) values; nan values (metric does not exist there) are left out."""
+    data = np.asarray(values, np.float64)
+    known = ~np.isnan(data)
+    if not known.any():
+        return NAN, NAN
+    codes, n_groups = group_codes(np.asarray(groups, str)[known])
+    if n_groups < 2:
+        return NAN, NAN
+    sums = np.bincount(codes, weights=data[known], minlength=n_groups)
+    sizes = np.bincount(codes, minlength=n_groups).astype(np.float64)
+    means = [
+        (draw @ sums) / (draw @ sizes)
+        for draw in _draws(n_groups, n_groups, resamples or resamples_for(n_groups), seed)
+    ]
+    return interval(np.concatenate(means))
+
+
+class _Ranked:
+    """Scores sorted once; every resample weighs them anew."""
+
+    def __init__(self, scores: npt.NDArray[Any], fake: npt.NDArray[np.bool_], codes: npt.NDArray[np.intp]) -> None:
+        order = np.argsort(-scores, kind="stable")
+        ordered = scores[order]
+        self.codes = codes[order]
+        self.fake = fake[order].astype(np.float64)
+        self.ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # last of each run of equal scores
+
+    def curve(self, draw: Floats) -> tuple[Floats, Floats]:
+        """Cumulative weights of fakes and of reals by descending distinct score, (b, K) each, for (b, G) draws."""
+        real = draw[:, self.codes]  # (b, N)
+        fake = real * self.fake
+        real -= fake
+        np.cumsum(fake, axis=1, out=fake)
+        np.cumsum(real, axis=1, out=real)
+        if len(self.ends) < len(self.codes):
+            fake, real = fake[:, self.ends], real[:, self.ends]
+        return fake, real
+
+
+# Each takes (b, K) cumulative weights ``tp`` and ``fp`` and gives (b,); nan where a resample has one class only.
+def _auc(tp: Floats, fp: Floats) -> Floats:
+    doubled = tp * 2.0
+    doubled[:, 1:] -= np.diff(tp)
+    doubled[:, 0] -= tp[:, 0]  # tp at a threshold plus tp before it
+    steps = np.diff(fp, prepend=0.0)
+    area: Floats = np.einsum("bk,bk->b", doubled, steps) / (2.0 * tp[:, -1] * fp[:, -1])
+    return area
+
+
+def _ap(tp: Floats, fp: Floats) -> Floats:
+    precision = np.nan_to_num(tp / (tp + fp))
+    result: Floats = np.einsum("bk,bk->b", np.diff(tp, prepend=0.0), precision) / tp[:, -1]
+    return result
+
+
+def _eer(tp: Floats, fp: Floats) -> Floats:
+    rows = np.arange(len(tp))
+    fakes, reals = tp[:, -1], fp[:, -1]
+    gap = tp / fakes[:, None] + fp / reals[:, None] - 1.0  # rises from -1 to 1
+    at = np.argmax(gap >= -1e-12, axis=1)
+    before = np.where(at > 0, gap[rows, at - 1], -1.0)
+    frr = np.where(at > 0, fp[rows, at - 1], 0.0) / reals
+    share = np.clip(-before / (gap[rows, at] - before), 0.0, 1.0)
+    return np.where(fakes * reals > 0, frr + share * (fp[rows, at] / reals - frr), np.nan)
+
+
+def _tpr_at(tp: Floats, fp: Floats, fpr: float) -> Floats:
+    last = (fp <= fpr * fp[:, -1:] + 1e-9).sum(axis=1) - 1  # the last threshold that keeps to the rate
+    found = np.where(last >= 0, tp[np.arange(len(tp)), last], 0.0)
+    return np.where(fp[:, -1] > 0, found / tp[:, -1], np.nan)
+
+
+def bootstrap_image(
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    groups: Sequence[str],
+    *,
+    threshold: float = 0.5,
+    frr_points: Sequence[float] = (),
+    resamples: int | None = None,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Intervals by group for every image metric, all from the same resamples.
+
+    Args:
+        scores: (N,) P(fake) (or any score: then ``ece`` and ``brier`` have no meaning).
+        labels: (N,) 1 = fake.
+        groups: N names; whole groups are drawn with replacement.
+        threshold: for ``accuracy``, ``precision``, ``recall``, ``f1``, ``frr``, ``far``.
+        frr_points: rates for ``tpr@fpr=…`` and ``far@frr=…``; those the data cannot resolve are left out.
+        resamples: how many; default by size (:func:`resamples_for`).
+        seed: another seed, other resamples.
+
+    Returns:
+        Metric name to (low, high); (nan, nan) where there are fewer than two groups or mostly one-class resamples.
+    """
+    values, fake = check_scores(scores, labels)
+    codes, n_groups = group_codes(groups)
+    n_real = int((~fake).sum())
+    points = [p for p in frr_points if not unresolvable(n_real, p)]
+    if n_groups < 2:
+        return {}
+    ranked = _Ranked(values, fake, codes)
+    # what is a ratio of sums needs only the sums of each group
+    called = values >= values.dtype.type(threshold)
+    parts = [called & fake, called & ~fake, ~called & ~fake, ~called & fake]
+    counts = np.stack([np.bincount(codes, weights=p, minlength=n_groups) for p in parts], axis=1)  # (G, 4)
+    clipped = np.clip(values.astype(np.float64), 0.0, 1.0)
+    squared = np.bincount(codes, weights=(clipped - fake) ** 2, minlength=n_groups)
+    gaps = np.bincount(codes * BINS + bin_of(clipped), weights=clipped - fake, minlength=n_groups * BINS)
+    chunks: dict[str, list[Floats]] = {}
+    for draw in _draws(n_groups, len(values), resamples or resamples_for(len(values)), seed):
+        curve = ranked.curve(draw)
+        tp, fp, tn, fn = (draw @ counts).T
+        total = tp + fp + tn + fn
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = {f"tpr@fpr={point:g}": _tpr_at(*curve, point) for point in points} | {
+                "auc": _auc(*curve),
+                "ap": _ap(*curve),
+                "eer": _eer(*curve),
+                "accuracy": (tp + tn) / total,
+                "balanced_accuracy": (tp / (tp + fn) + tn / (tn + fp)) / 2,
+                "precision": tp / (tp + fp),
+                "recall": tp / (tp + fn),
+                "f1": 2 * tp / (2 * tp + fp + fn),
+                "frr": fp / (fp + tn),
+                "far": fn / (tp + fn),
+                "brier": (draw @ squared) / total,
+                "ece": np.abs(draw @ gaps.reshape(n_groups, BINS)).sum(axis=1) / total,
+            }
+        for name, part in found.items():
+            chunks.setdefault(name, []).append(part)
+    result = {name: interval(np.concatenate(parts)) for name, parts in chunks.items()}
+    for point in points:
+        low, high = result[f"tpr@fpr={point:g}"]
+        result[f"far@frr={point:g}"] = (1 - high, 1 - low)
+    return result
+
+
+def bootstrap_auc(
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    groups: Sequence[str],
+    *,
+    resamples: int | None = None,
+    seed: int = 0,
+) -> Floats:
+    """AUC of each resample, (resamples,); the same seed and groups draw the same images for another detector."""
+    values, fake = check_scores(scores, labels)
+    codes, n_groups = group_codes(groups)
+    ranked = _Ranked(values, fake, codes)
+    draws = _draws(n_groups, len(values), resamples or resamples_for(len(values)), seed)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.concatenate([_auc(*ranked.curve(draw)) for draw in draws])

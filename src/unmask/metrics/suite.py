@@ -1,0 +1,75 @@
+"""All metrics of a set of images at once, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy.typing as npt
+
+from unmask.metrics.bootstrap import bootstrap_image, bootstrap_means
+from unmask.metrics.calibration import brier, expected_calibration_error
+from unmask.metrics.image import (
+    FRR_POINTS,
+    auc,
+    average_precision,
+    confusion,
+    eer,
+    far_at_frr,
+    split_scores,
+    tpr_at_fpr,
+)
+from unmask.metrics.measure import Measure
+from unmask.metrics.pixel import PixelMetrics
+
+
+def image_metrics(
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    groups: Sequence[str] | None = None,
+    *,
+    threshold: float = 0.5,
+    seed: int = 0,
+) -> dict[str, Measure]:
+    """Every image metric by name.
+
+    Args:
+        scores: (N,) calibrated P(fake); other scores give everything but ``ece`` and ``brier``.
+        labels: (N,) 1 = fake.
+        groups: N names for intervals by group bootstrap; None: no intervals.
+        threshold: for accuracy, precision, recall, F1, FRR and FAR; never chosen on these scores.
+        seed: of the bootstrap.
+
+    >>> found = image_metrics([0.1, 0.9], [0, 1])
+    >>> found["auc"].value, found["tpr@fpr=0.01"].reason
+    (1.0, 'unresolvable: 1 real images, FRR 0.01 needs 300')
+    """
+    ranked = split_scores(scores, labels)
+    found = {"auc": auc(ranked), "ap": average_precision(ranked), "eer": eer(ranked)}
+    found |= confusion(ranked, threshold).measures()
+    found |= {f"tpr@fpr={point:g}": tpr_at_fpr(ranked, point) for point in FRR_POINTS}
+    found |= {f"far@frr={point:g}": far_at_frr(ranked, point) for point in FRR_POINTS}
+    found |= {"ece": expected_calibration_error(scores, labels), "brier": brier(scores, labels)}
+    if groups is None:
+        return found
+    limits = bootstrap_image(scores, labels, groups, threshold=threshold, frr_points=FRR_POINTS, seed=seed)
+    return {
+        name: measure if measure.reason or name not in limits else Measure(measure.value, *limits[name])
+        for name, measure in found.items()
+    }
+
+
+def pixel_summary(values: PixelMetrics, groups: Sequence[str] | None = None, *, seed: int = 0) -> dict[str, Measure]:
+    """Means over images: ``pixel_f1``, ``pixel_iou``, ``pixel_auc`` over forged ones, ``false_alarm_area`` over
+    authentic ones, each with its interval when groups are given."""
+    import numpy as np
+
+    result = {}
+    for name, column in zip(("pixel_f1", "pixel_iou", "pixel_auc", "false_alarm_area"), values, strict=True):
+        known = ~np.isnan(column)
+        if not known.any():
+            kind = "authentic" if name == "false_alarm_area" else "forged"
+            result[name] = Measure(float("nan"), reason=f"no {kind} images with a known mask and a predicted map")
+            continue
+        limits = bootstrap_means(column, groups, seed=seed) if groups is not None else ()
+        result[name] = Measure(float(column[known].mean()), *limits)
+    return result
