@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/metrics.py
 
-Both sides run on one thread, so CPU time is compared (neighbours on the machine lengthen wall time, not the ratio); they
+Both sides run on one thread, so CPU time is compared (neighbours lengthen wall time, not the ratio); they
 alternate ``--repeat`` times and the median counts. The peak memory is that of a whole child process that makes the
 scores and computes AUC and EER, imports included.
 """
