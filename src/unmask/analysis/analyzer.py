@@ -20,6 +20,7 @@ from unmask.core.types import Face, UInt8Image
 from unmask.core.verdict import ErrorInfo, Scores, Verdict
 from unmask.data.faces import FaceFinder
 from unmask.data.intake import Decoded, decode
+from unmask.detectors.base import AnyDetector
 from unmask.detectors.scoring import ImageScore, score_images
 from unmask.detectors.weights import WeightsCard, load_weights
 from unmask.reports.evidence import Evidence, Member
@@ -78,12 +79,13 @@ class Analyzer:
 
         Args:
             sources: paths, bytes or arrays; read lazily, a chunk at a time.
-            boxes: faces by path as it stands in ``sources``; the faces of other images are searched for.
+            boxes: faces by path (compared as absolute paths); the faces of other images are searched for.
         """
+        given = {str(Path(path).resolve()): tuple(faces) for path, faces in (boxes or {}).items()}
         chunk: list[_Item] = []
         pixels = 0
         for source in sources:
-            chunk.append(_read(source, boxes or {}))
+            chunk.append(_read(source, given))
             decoded = chunk[-1].decoded
             pixels += decoded.pixels.size // 3 if decoded else 0
             if len(chunk) == CHUNK_IMAGES or pixels >= CHUNK_PIXELS:
@@ -97,7 +99,7 @@ class Analyzer:
             answers = iter(self._score([(i.decoded.pixels, i.faces) for i in items if i.decoded is not None]))
         except Exception as error:
             if len(items) == 1:
-                yield self._failed(items[0], _describe(error)), None
+                yield self._failed(items[0], error), None
             else:
                 for item in items:
                     yield from self._analyse([item])
@@ -105,13 +107,13 @@ class Analyzer:
         for item in items:
             result: Result
             if item.decoded is None:
-                result = self._failed(item, item.error), None
+                result = self._failed(item), None
             else:
                 faces, scored = next(answers)
                 try:
                     result = judge(self.bench, item.path, item.decoded, faces, scored)
                 except Exception as error:
-                    result = self._failed(item, _describe(error)), None
+                    result = self._failed(item, error), None
             yield result
 
     def _score(
@@ -124,11 +126,16 @@ class Analyzer:
         by_member = [score_images(member.detector, pixels, faces) for member in self.members]
         return [(faces[i], [scored[i] for scored in by_member]) for i in range(len(images))]
 
-    def _failed(self, item: _Item, error: ErrorInfo | None) -> Verdict:
+    def _failed(self, item: _Item, error: Exception | None = None) -> Verdict:
+        told = _describe(error) if error is not None else item.error
+        return self.failure(item.path, told or ErrorInfo("internal", "no pixels"), item.sha256)
+
+    def failure(self, path: str | None, error: ErrorInfo, sha256: str | None = None) -> Verdict:
+        """The verdict that says why a file could not be analysed."""
         bench = self.bench
         return Verdict(
-            item.path, item.sha256, "error", None, None, None, Scores(), bench.thresholds, (), bench.name,
-            bench.weights_sha256, (), error,
+            path, sha256, "error", None, None, None, Scores(), bench.thresholds, (), bench.name, bench.weights_sha256,
+            (), error,
         )  # fmt: skip
 
 
@@ -145,7 +152,7 @@ def _describe(error: Exception) -> ErrorInfo:
     return ErrorInfo("internal", f"unmask failed on this image ({type(error).__name__}: {text}); please report it")
 
 
-def _read(source: Source, boxes: Mapping[str, Sequence[Face]]) -> _Item:
+def _read(source: Source, boxes: Mapping[str, tuple[Face, ...]]) -> _Item:
     path = str(source) if isinstance(source, (str, Path)) else None
     try:
         if isinstance(source, np.ndarray):
@@ -155,8 +162,8 @@ def _read(source: Source, boxes: Mapping[str, Sequence[Face]]) -> _Item:
     except Exception as error:
         described = _describe(error)
         return _Item(path, sha256=_hash(source, described.code), error=described)
-    given = None if path is None else boxes.get(path)
-    return _Item(path, decoded, None if given is None else tuple(given), decoded.sha256 or None)
+    given = None if path is None else boxes.get(str(Path(path).resolve()))
+    return _Item(path, decoded, given, decoded.sha256 or None)
 
 
 def _from_array(pixels: UInt8Image) -> Decoded:
@@ -182,10 +189,11 @@ def _hash(source: Source, code: str) -> str | None:
 
 
 def load_analyzer(name_or_file: str | Path | None = None, *, device: str = "auto") -> Analyzer:
-    """Build an analyzer: the shipped specialists together, one shipped detector by name, or a weights file.
+    """Build an analyzer: the shipped specialists together, one shipped detector by name, or weights of your own.
 
     Args:
-        name_or_file: None or ``"default"`` for the shipped specialists.
+        name_or_file: None or ``"default"`` for the shipped specialists; a shipped name; a ``.safetensors`` file; or a
+            combination card (``.json``) whose members lie beside it.
         device: ``"auto"`` (a GPU where there is one), or any torch device.
 
     Raises:
@@ -193,34 +201,40 @@ def load_analyzer(name_or_file: str | Path | None = None, *, device: str = "auto
         ConfigError: no such device.
     """
     place = _device(device)
-    if name_or_file not in (None, "default"):
-        member, card = _member(name_or_file, place)
-        thresholds = read_thresholds(card.thresholds, member.name)
-        return Analyzer(Bench(member.name, (member,), thresholds, None, member.sha256), place)
-    with resources.as_file(resources.files("unmask") / "assets" / "default.json") as path:
-        combination = read_combination(path)
-        card_hash = sha256_file(path)
-    members = tuple(
-        member
-        for member in (_member(name, place)[0] for name in combination.members)
-        if member.answers not in combination.open
-    )
+    if name_or_file is None or str(name_or_file) == "default":
+        with resources.as_file(resources.files("unmask") / "assets") as assets:
+            return _combined(assets / "default.json", place)
+    if Path(name_or_file).suffix == ".json":
+        return _combined(Path(name_or_file), place)
+    detector, card = load_weights(name_or_file)
+    is_file = Path(name_or_file).suffix == ".safetensors"
+    member = _member(card.detector if is_file else str(name_or_file), detector, card, place)
+    thresholds = read_thresholds(card.thresholds, member.name)
+    return Analyzer(Bench(member.name, (member,), thresholds, None, member.sha256), place)
+
+
+def _combined(path: Path, device: str) -> Analyzer:
+    """The members of a combination card, which lie beside it.
+
+    ``weights_sha256`` is what ``sha256sum MEMBER.safetensors... CARD.json | sha256sum`` prints in that folder.
+    """
+    combination = read_combination(path)
+    loaded = [(name, *load_weights(path.parent / f"{name}.safetensors")) for name in combination.members]
+    members = tuple(_member(*parts, device) for parts in loaded if parts[2].answers not in combination.open)
     answers = [member.answers for member in members]
     if not members or "both" in answers or len(set(answers)) < len(answers):
-        raise WeightsError(
-            "bad_card", f"default.json: expected members that answer one question each, got {answers or 'none'}"
-        )
-    lines = [f"{member.sha256}  {member.name}.safetensors\n" for member in members] + [f"{card_hash}  default.json\n"]
+        came = ", ".join(answers) or "none"
+        raise WeightsError("bad_card", f"{path}: expected members that answer one question each, got {came}")
+    lines = [f"{member.sha256}  {member.name}.safetensors\n" for member in members]
+    lines.append(f"{sha256_file(path)}  {path.name}\n")
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-    thresholds = read_thresholds(combination.thresholds, "default.json")
-    return Analyzer(Bench("default", members, thresholds, combination.calibration, digest), place)
+    thresholds = read_thresholds(combination.thresholds, str(path))
+    return Analyzer(Bench(path.stem, members, thresholds, combination.calibration, digest), device)
 
 
-def _member(name_or_file: str | Path | None, device: str) -> tuple[Member, WeightsCard]:
-    detector, card = load_weights(name_or_file or "")
-    name = card.detector if Path(str(name_or_file)).suffix == ".safetensors" else str(name_or_file)
+def _member(name: str, detector: AnyDetector, card: WeightsCard, device: str) -> Member:
     mask = read_threshold(card.thresholds, "mask", name)
-    member = Member(
+    return Member(
         name=name,
         design=card.detector,
         detector=detector.to(device),
@@ -230,7 +244,6 @@ def _member(name_or_file: str | Path | None, device: str) -> tuple[Member, Weigh
         sha256=card.sha256,
         command=card.command,
     )
-    return member, card
 
 
 def _device(name: str) -> str:

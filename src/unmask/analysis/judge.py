@@ -37,18 +37,18 @@ class Bench:
     """Of the combined logit; None for a single member, which brings its own."""
     weights_sha256: str
 
-    def combine(self, logits: Sequence[float | None]) -> tuple[float | None, float | None]:
-        """What the last calibration reads, and the calibrated score; a member that saw nothing is left out."""
+    def combine(self, logits: Sequence[float | None]) -> float | None:
+        """The calibrated score from one logit per member; a member that saw nothing (None) is left out."""
         known = [(m, logit) for m, logit in zip(self.members, logits, strict=True) if logit is not None]
         if not known:
-            return None, None
+            return None
         if not all(math.isfinite(logit) for _, logit in known):
             raise UnmaskError("bad_score", "a detector's score of this image is not a number; its weights are damaged")
         if self.calibration is None:
             member, raw = known[0]
-            return raw, calibrated(member.calibration, raw)
+            return calibrated(member.calibration, raw)
         raw = combined_logit(*(probability(x, m.calibration.scale, m.calibration.offset) for m, x in known))
-        return raw, calibrated(self.calibration, raw)
+        return calibrated(self.calibration, raw)
 
 
 def judge(
@@ -67,7 +67,7 @@ def judge(
         UnmaskError: ``bad_score`` when a detector answered with nan or infinity.
     """
     results = tuple(zip(bench.members, scored, strict=True))
-    raw, score = bench.combine([result.logit for _, result in results])
+    score = bench.combine([result.logit for _, result in results])
     own = {m.answers: calibrated(m.calibration, result.logit) for m, result in results if result.logit is not None}
     scores = Scores(own.get("edited"), own.get("generated"))
     heatmap, cut = heat(decoded, results)
@@ -109,7 +109,7 @@ def judge(
         weights_sha256=bench.weights_sha256,
         reasons=(*(f"intake: {reason}" for reason in decoded.reasons), *doubts, *_remarks(bench, faces)),
     )
-    return answer, Evidence(decoded, faces, results, heatmap, cut, raw, last)
+    return answer, Evidence(decoded, faces, results, heatmap, cut, last)
 
 
 def heat(decoded: Decoded, results: Results) -> tuple[FloatMap | None, float]:
@@ -136,7 +136,7 @@ def _face_score(bench: Bench, results: Results, face: Face) -> float | None:
                 if view.face is face:
                     logit, alone = float(value), True
         logits.append(logit)
-    return bench.combine(logits)[1] if alone else None
+    return bench.combine(logits) if alone else None
 
 
 def _marked(heatmap: FloatMap | None, face: Face, cut: float) -> float | None:

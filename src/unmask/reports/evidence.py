@@ -43,7 +43,5 @@ class Evidence:
     """(H, W) manipulated-pixel probability in the upright image, 0 where no view looked; None without a localizer."""
     mask_threshold: float
     """Where the heatmap is cut into the predicted mask."""
-    raw_logit: float | None
-    """What the last calibration reads: the (combined) logit of the image."""
     calibration: Calibration
-    """The last one, from ``raw_logit`` to the score."""
+    """The last one: from the (combined) logit to the score."""

@@ -17,6 +17,15 @@ _LUMINANCE = np.array(
 )  # fmt: skip
 
 
+def printable(text: str) -> str:
+    r"""The text with everything a terminal or page could stumble over written as an escape.
+
+    >>> printable("a\nb\x1b[31m\udcff.jpg")
+    'a\\nb\\x1b[31m\\udcff.jpg'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class JpegQuality(NamedTuple):
     """The libjpeg quality setting whose luminance table is nearest to the file's."""
 

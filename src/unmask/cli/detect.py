@@ -1,0 +1,196 @@
+"""Was this image manipulated? Files, folders, globs or a list on stdin, to verdicts, masks and a report.
+
+A folder is searched recursively; `-` reads file names from stdin, one per line or separated by zero bytes.
+Exit code: 0 every file was analysed, whatever the verdicts; 1 some could not be; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unmask.cli.inputs import Inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unmask.analysis.analyzer import Analyzer, Result
+    from unmask.core.types import Face
+    from unmask.reports.verdict_report import VerdictReport
+
+_COLOURS = {"fake": "bold red", "real": "green", "uncertain": "yellow", "error": "dim"}
+_NOTES = 12
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``unmask detect``."""
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="a file, a folder, a quoted glob, or - for stdin")
+    parser.add_argument(
+        "--detector",
+        metavar="NAME_OR_FILE",
+        help="shipped weights by name, or your own .safetensors (default: the shipped specialists together)",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object per file and line, as soon as it is ready")
+    parser.add_argument(
+        "--report", metavar="DIR", type=Path, help="write report.html, report.jsonl and masks/ to a new or empty folder"
+    )
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    parser.add_argument(
+        "--boxes", metavar="FILE", help="face boxes (CSV or Parquet: path,x1,y1,x2,y2) instead of searching for faces"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Analyse everything that was named; results go to stdout, progress and remarks to stderr."""
+    from unmask.analysis.analyzer import load_analyzer
+
+    inputs = Inputs(args.paths, sys.stdin.buffer, exclude=args.report)
+    boxes = _boxes(args.boxes)
+    analyzer = load_analyzer(args.detector, device=args.device)
+    report = _report(args.report, analyzer)
+    if args.json:
+        failed = _loop(analyzer, inputs, boxes, report, _print_json, quiet=sys.stdout.isatty())
+    else:
+        table = _Table()
+        try:
+            failed = _loop(analyzer, inputs, boxes, report, table.add)
+        finally:
+            table.show()
+    if report is not None:
+        print(f"report: {report.page}", file=sys.stderr if args.json else sys.stdout)
+    if inputs.skipped:
+        print(f"{inputs.skipped} files in folders were left out: hidden, or not named like an image", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _loop(
+    analyzer: Analyzer,
+    inputs: Inputs,
+    boxes: dict[str, list[Face]] | None,
+    report: VerdictReport | None,
+    take: Callable[[Result], None],
+    quiet: bool = False,
+) -> int:
+    """Feed every result to the report and to ``take``; returns how many files could not be analysed."""
+    from unmask.core.verdict import ErrorInfo
+
+    def results() -> Iterator[Result]:
+        paths: Iterable[str] = inputs if "-" in inputs.arguments else list(inputs)
+        with _progress(paths, quiet) as advance:
+            for result in analyzer.examine(paths, boxes):
+                yield result
+                advance()
+        for path, why in inputs.empty:
+            yield analyzer.failure(path, ErrorInfo("no_files", why)), None
+
+    failed, matched, finished = 0, 0, False
+    known = {Path(path).resolve() for path in boxes or ()}
+    try:
+        for verdict, evidence in results():
+            if report is not None:
+                verdict = report.add(verdict, evidence)
+            failed += verdict.error is not None
+            matched += bool(known) and Path(verdict.path or "").resolve() in known
+            take((verdict, evidence))
+        finished = True
+    finally:
+        if report is not None:
+            report.close(finished=finished)
+    if known and not matched:
+        print(
+            "unmask detect: no path in the boxes file is one of these files; their faces were searched", file=sys.stderr
+        )
+    return failed
+
+
+def _boxes(path: str | None) -> dict[str, list[Face]] | None:
+    if path is None:
+        return None
+    from unmask.data.faces import read_boxes
+
+    return read_boxes(path)
+
+
+def _report(folder: Path | None, analyzer: Analyzer) -> VerdictReport | None:
+    if folder is None:
+        return None
+    from unmask.reports.verdict_report import VerdictReport
+
+    bench = analyzer.bench
+    return VerdictReport(folder, bench.members, bench.name, bench.thresholds, bench.weights_sha256)
+
+
+@contextmanager
+def _progress(paths: Iterable[str], quiet: bool) -> Iterator[Callable[[], None]]:
+    """A bar on stderr for more than one file on a terminal; nothing otherwise."""
+    total = len(paths) if isinstance(paths, Sequence) else None
+    if quiet or total == 1 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("analysing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("analysing", total=total)
+        yield lambda: progress.advance(task)
+
+
+def _print_json(result: Result) -> None:
+    print(result[0].to_json(), flush=True)
+
+
+class _Table:
+    """Rows for people, shown once at the end (also when the run is interrupted)."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, ...]] = []
+        self._notes: Counter[str] = Counter()
+
+    def add(self, result: Result) -> None:
+        from unmask.reports.facts import printable
+        from unmask.reports.verdict_page import marked_share
+
+        verdict, evidence = result
+        area = marked_share(evidence) if verdict.verdict in ("fake", "uncertain") else None
+        self._rows.append(
+            (
+                printable(verdict.path or ""),
+                verdict.verdict or "error",
+                verdict.kind or "",
+                "" if verdict.score is None else f"{verdict.score:.3f}",
+                "" if area is None else f"{100 * area:.1f} %",
+                "" if verdict.error else str(len(verdict.faces)),
+            )
+        )
+        self._notes.update(map(printable, verdict.reasons))
+        if verdict.error is not None:
+            self._notes[printable(f"{verdict.error.code}: {verdict.error.message}")] += 1
+
+    def show(self) -> None:
+        if not self._rows:
+            return
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("file", overflow="fold")
+        for name in ("verdict", "kind"):
+            table.add_column(name, no_wrap=True)
+        for name in ("score", "forged area", "faces"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for path, outcome, *rest in self._rows:
+            table.add_row(Text(path), Text(outcome, _COLOURS[outcome]), *map(Text, rest))
+        console = Console(highlight=False)
+        console.print(table)
+        for note, count in self._notes.most_common(_NOTES):
+            times = f" ({count} files)" if count > 1 else ""
+            console.print(Text(f"- {note}{times}", "dim"))
+        if len(self._notes) > _NOTES:
+            console.print(Text(f"- and {len(self._notes) - _NOTES} more remarks: see --json or --report", "dim"))

@@ -1,0 +1,296 @@
+"""The report page for verdicts: what each file's panel shows, as plain values for the template."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from unmask.core.types import Face, FloatMap, UInt8Image, ViewConfig
+from unmask.core.verdict import Verdict
+from unmask.data.views import View, views
+from unmask.reports.curve import Curve, curve
+from unmask.reports.evidence import Evidence, Member
+from unmask.reports.facts import jpeg_quality, printable
+from unmask.reports.maps import PixelMap, pixel_maps
+from unmask.reports.page import data_uri, png_uri, write_page
+
+PICTURE_SIDE = 900
+"""Longer side of the whole picture in the report; larger ones are reduced."""
+FACES_SHOWN = 6
+"""Faces per file with a panel of their own, the most suspicious first."""
+_HEAT = (214, 32, 96)
+_EDGE = (255, 214, 10)
+_CROP = ViewConfig(kind="face", size=320)
+_NATIVE = ViewConfig(kind="native", size=256, crops=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A photo with its mask overlay, as data URIs."""
+
+    photo: str
+    overlay: str | None
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A face's box in the units of the shown picture."""
+
+    number: int
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class FacePanel:
+    """One face."""
+
+    number: int
+    verdict: str | None
+    score: float | None
+    area: float | None
+    pixels: str
+    picture: Picture
+    maps: tuple[tuple[str, str, str], ...]
+    """Title, caption, data URI."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilePanel:
+    """Everything shown of one file."""
+
+    number: int
+    path: str
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    picture: Picture
+    frames: tuple[Frame, ...]
+    area: float | None
+    curve: Curve | None
+    members: tuple[tuple[str, str, float | None], ...]
+    """Name, question, calibrated score."""
+    faces: tuple[FacePanel, ...]
+    faces_left_out: int
+    facts: tuple[tuple[str, str], ...]
+    tables: tuple[tuple[int, tuple[tuple[int, ...], ...]], ...]
+    exif: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the index."""
+
+    number: int
+    path: str
+    outcome: str
+    """The verdict, or ``error``."""
+    note: str
+    """Error message, or nothing."""
+    kind: str | None
+    score: float | None
+    area: float | None
+    faces: int
+    thumbnail: str
+
+
+def marked_share(evidence: Evidence | None) -> float | None:
+    """Share of the whole image marked as forged; None when nothing loaded localizes."""
+    if evidence is None or evidence.heatmap is None:
+        return None
+    return float((evidence.heatmap >= evidence.mask_threshold).mean())
+
+
+def row(number: int, verdict: Verdict, evidence: Evidence | None, *, thumbnail: bool = True) -> Row:
+    """The index line of one file."""
+    note = f"{verdict.error.code}: {verdict.error.message}" if verdict.error else ""
+    thumb = ""
+    if evidence is not None and thumbnail:
+        thumb = _jpeg(_reduced(evidence.decoded.pixels, 64), quality=70)
+    return Row(
+        number=number,
+        path=printable(verdict.path or "(pixels)"),
+        outcome=verdict.verdict or "error",
+        note=printable(note),
+        kind=verdict.kind,
+        score=verdict.score,
+        area=marked_share(evidence),
+        faces=len(verdict.faces),
+        thumbnail=thumb,
+    )
+
+
+def panel(number: int, verdict: Verdict, evidence: Evidence) -> FilePanel:
+    """The detailed panel of one analysed file."""
+    decoded = evidence.decoded
+    height, width = decoded.pixels.shape[:2]
+    photo = _reduced(decoded.pixels, PICTURE_SIDE)
+    heat = evidence.heatmap
+    small = heat
+    if heat is not None and heat.shape != photo.shape[:2]:
+        small = cv2.resize(heat, photo.shape[1::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
+    zoom = photo.shape[1] / width
+    order = sorted(range(len(verdict.faces)), key=lambda i: -(verdict.faces[i].score or 0.0))
+    shown = order[:FACES_SHOWN]
+    scores = [] if verdict.score is None else [("image", verdict.score)]
+    own = [(f"face {i + 1}", s) for i in shown if (s := verdict.faces[i].score) is not None]
+    return FilePanel(
+        number=number,
+        path=printable(verdict.path or "(pixels)"),
+        verdict=verdict,
+        reasons=tuple(map(printable, verdict.reasons)),
+        picture=_picture(photo, small, evidence.mask_threshold),
+        frames=tuple(
+            Frame(i + 1, *(round(v * zoom, 1) for v in (x1, y1, x2 - x1, y2 - y1)))
+            for i, (x1, y1, x2, y2) in ((i, face.box) for i, face in enumerate(verdict.faces))
+        ),
+        area=marked_share(evidence),
+        curve=curve(evidence.calibration, verdict.thresholds, own if len(own) > 1 else scores) if scores else None,
+        members=tuple((m.name, m.answers, getattr(verdict.scores, m.answers, None)) for m, _ in evidence.results),
+        faces=tuple(_face_panel(i, verdict, evidence) for i in shown),
+        faces_left_out=len(order) - len(shown),
+        facts=_facts(verdict, evidence, (width, height)),
+        tables=tuple(
+            (key, tuple(tuple(table[i : i + 8]) for i in range(0, len(table), 8)))
+            for key, table in (decoded.quantization or {}).items()
+        ),
+        exif=tuple((printable(key), printable(value)) for key, value in decoded.exif.items()),
+    )
+
+
+def _face_panel(index: int, verdict: Verdict, evidence: Evidence) -> FacePanel:
+    face, said = evidence.faces[index], verdict.faces[index]
+    image = evidence.decoded.pixels
+    crop = views(image, [face], _CROP)[0]
+    native = views(image, [face], _NATIVE)[0]
+    heat = None if evidence.heatmap is None else crop.from_image(evidence.heatmap)
+    maps = [*pixel_maps(native.pixels), *_seen(face, evidence)]
+    x1, y1, x2, y2 = face.box
+    return FacePanel(
+        number=index + 1,
+        verdict=said.verdict,
+        score=said.score,
+        area=said.mask_area,
+        pixels=f"{x2 - x1:.0f} x {y2 - y1:.0f}",
+        picture=_picture(crop.pixels, heat, evidence.mask_threshold),
+        maps=tuple((m.title, m.caption, png_uri(m.values)) for m in maps),
+    )
+
+
+def _seen(face: Face, evidence: Evidence) -> list[PixelMap]:
+    """What the detectors themselves show of their view of this face."""
+    maps = []
+    for member, result in evidence.results:
+        view = next((v for v in result.views if v.face is face), next(iter(result.views), None))
+        if view is None:
+            continue
+        for name, values in _evidence_of(member, view).items():
+            caption = f"Input map of '{member.name}', as the network received it."
+            maps.append(PixelMap(printable(f"{member.name}: {name}"), printable(caption), values))
+    return maps
+
+
+def _evidence_of(member: Member, view: View) -> dict[str, FloatMap]:
+    image = torch.from_numpy(view.pixels.copy()).permute(2, 0, 1).float().div(255).unsqueeze(0)
+    with torch.inference_mode():
+        maps = member.detector.evidence(image.to(member.detector.mean.device))
+    # (1, C, h, w) to (h, w) or (h, w, 3)
+    arrays = {name: values[0].permute(1, 2, 0).float().cpu().numpy() for name, values in maps.items()}
+    return {name: values[..., 0] if values.shape[2] == 1 else values for name, values in arrays.items()}
+
+
+def _facts(verdict: Verdict, evidence: Evidence, size: tuple[int, int]) -> tuple[tuple[str, str], ...]:
+    decoded = evidence.decoded
+    facts = [
+        ("format", f"{decoded.format}, {decoded.mode}" + (f", {decoded.frames} frames" if decoded.frames > 1 else "")),
+        (
+            "pixels",
+            f"{size[0]} x {size[1]}" + (f", EXIF orientation {decoded.orientation}" * (decoded.orientation > 1)),
+        ),
+        ("bytes", f"{decoded.n_bytes:,}"),
+        ("bits per pixel", f"{8 * decoded.n_bytes / (size[0] * size[1]):.2f}"),
+    ]
+    quality = jpeg_quality(decoded.quantization)
+    if quality is not None:
+        how = (
+            "the standard tables of that setting"
+            if quality.standard
+            else "nearest setting; the tables are the encoder's own"
+        )
+        facts.append(("JPEG quality", f"about {quality.quality} ({how})"))
+    if decoded.icc:
+        facts.append(("colour profile", printable(decoded.icc)))
+    if verdict.sha256:
+        facts.append(("SHA-256", verdict.sha256))
+    return tuple(facts)
+
+
+def _reduced(image: UInt8Image, side: int) -> UInt8Image:
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def _picture(photo: UInt8Image, heat: FloatMap | None, threshold: float) -> Picture:
+    overlay = None if heat is None else png_uri(overlay_pixels(heat, threshold))
+    return Picture(_jpeg(photo), overlay, photo.shape[1], photo.shape[0])
+
+
+def overlay_pixels(heat: FloatMap, threshold: float) -> UInt8Image:
+    """A heat map (H, W) in [0, 1] as RGBA (H, W, 4): red where manipulated, the border of the cut mask in yellow."""
+    rgba = np.empty((*heat.shape, 4), np.uint8)
+    rgba[..., :3] = _HEAT
+    rgba[..., 3] = np.where(heat >= threshold, 90 + 120 * heat, 110 * heat).clip(0, 255)
+    mask = (heat >= threshold).astype(np.uint8)
+    border = mask != cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=0)
+    rgba[border] = (*_EDGE, 255)
+    return rgba
+
+
+def _jpeg(image: UInt8Image, quality: int = 88) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return data_uri(buffer.getvalue(), "image/jpeg")
+
+
+def write_verdict_page(
+    path: Path,
+    rows: Sequence[Row],
+    panels: Sequence[FilePanel],
+    members: Sequence[Member],
+    summary: dict[str, Any],
+) -> None:
+    """Write the whole report.
+
+    Args:
+        path: the HTML file.
+        rows: the index, in order.
+        panels: details, in order; files without one stand in the index only.
+        members: the detectors that answered.
+        summary: ``counts`` (outcome to number), ``detector``, ``weights_sha256``, ``thresholds``, ``finished`` (False
+            when stopped early), ``rows_left_out``.
+    """
+    context = {
+        "rows": rows,
+        "panels": panels,
+        "detailed": {p.number for p in panels},
+        "members": members,
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **summary,
+    }
+    write_page(path, "verdict.html", context)
