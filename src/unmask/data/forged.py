@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,13 @@ from unmask.core.errors import DataError, IntakeError
 from unmask.core.seeds import rng
 from unmask.core.types import Face, Sample, UInt8Image, ViewConfig
 from unmask.data.degradations import PostConfig, post_process
-from unmask.data.forgeries import FORGERIES, Forged, forge
+from unmask.data.forgeries import EDITS, Forged, check_names, forge
 from unmask.data.forgeries.changes import draw_change, draw_codec
 from unmask.data.intake import decode
 from unmask.data.manifest import Row
 from unmask.data.views import views
 
 logger = logging.getLogger(__name__)
-
-
-def _all_edits() -> dict[str, float]:
-    return {name: 1.0 for name, forgery in FORGERIES.items() if forgery.answers == "edited"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class ForgedStream:
     view: ViewConfig
     faces: Mapping[str, Sequence[Face]] = field(default_factory=dict)
     """Faces by ``Row.path``; needed for every photo when ``view.kind`` is ``face``."""
-    forgeries: Mapping[str, float] = field(default_factory=_all_edits)
+    forgeries: Mapping[str, float] = field(default_factory=lambda: dict(EDITS))
     """Name to weight; a name left out (or of weight 0) never occurs, e.g. to hold a kind out for validation.
     The default is every kind that edits a part, evenly."""
     post: PostConfig = field(default_factory=PostConfig)
@@ -74,11 +69,7 @@ class ForgedStream:
         fakes = [r.path for r in self.photos if r.label != 0]
         if fakes:
             raise DataError("not_real", f"forgeries are made from real photos; {len(fakes)} rows are not: {fakes[0]}")
-        for name in self.forgeries:
-            if name not in FORGERIES:
-                near = get_close_matches(name, FORGERIES, n=1)
-                hint = f" (did you mean '{near[0]}'?)" if near else ""
-                raise DataError("unknown_forgery", f"unknown forgery '{name}'{hint}; known: {', '.join(FORGERIES)}")
+        check_names(self.forgeries)
         if not any(w > 0 for w in self.forgeries.values()) or min(self.forgeries.values()) < 0:
             raise DataError("bad_weights", f"forgeries need weights >= 0 and one above, got {dict(self.forgeries)}")
         missing = [r.path for r in self.photos if r.path not in self.faces] if self.view.kind == "face" else []
@@ -183,9 +174,11 @@ class ForgedStream:
         else:
             aims = []
         if config.kind != "native" and generator.random() < self.larger:
-            full = max(height, width) if face is None or config.kind == "frame" else _side(face) * config.margin
+            full = max(height, width)
+            if face is not None and config.kind == "face":
+                full = min(full, round(_side(face) * config.margin))
             wanted = config.size * generator.uniform(1, 2)
-            config = replace(config, size=max(config.size, round(min(wanted, full))))
+            config = replace(config, size=max(config.size, min(round(wanted), full)))
         view = views(image, aims, config)[0]
         crop = view.pixels
         if face is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 import numpy as np
@@ -20,7 +20,7 @@ from unmask.data.forgeries.splicing import draw_splice
 from unmask.data.forgeries.upsampling import draw_upsample
 from unmask.data.forgeries.warping import draw_warp
 
-__all__ = ["FORGERIES", "Draft", "Forged", "Forgery", "Region", "forge"]
+__all__ = ["EDITS", "FORGERIES", "Draft", "Forged", "Forgery", "Region", "check_names", "forge"]
 
 SMALLEST = 64
 """Shortest side of a photo that can be forged, in pixels."""
@@ -41,6 +41,19 @@ FORGERIES: dict[str, Forgery] = {
     "retouch": Forgery(draw_retouch, "a region smoothed, sharpened or made grainy", least=1.5),
 }
 """Every family by name; the names are the ``manipulation`` column of manifests."""
+
+
+EDITS: dict[str, float] = {name: 1.0 for name, forgery in FORGERIES.items() if forgery.answers == "edited"}
+"""Every kind that edits a part of the photo, evenly: the default mixture."""
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise :class:`DataError` (``unknown_forgery``) if one of the names is not in the table."""
+    for name in names:
+        if name not in FORGERIES:
+            near = get_close_matches(name, FORGERIES, n=1)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            raise DataError("unknown_forgery", f"unknown forgery '{name}'{hint}; known: {', '.join(FORGERIES)}")
 
 
 def forge(
@@ -70,10 +83,7 @@ def forge(
     >>> forged.label, forged.mask.shape, bool((forged.image == forged.real)[forged.mask == 0].all())
     (1, (96, 80), True)
     """
-    if name not in FORGERIES:
-        near = get_close_matches(name, FORGERIES, n=1)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
-        raise DataError("unknown_forgery", f"unknown forgery '{name}'{hint}; known: {', '.join(FORGERIES)}")
+    check_names([name])
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < SMALLEST:
         raise DataError(
             "bad_image",
