@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
+from io import BytesIO
+from typing import Literal
 
 import numpy.typing as npt
 from PIL import ExifTags, Image, TiffImagePlugin
@@ -48,6 +51,40 @@ def _gif_frames(data: bytes, most: int) -> int:
     except IndexError:
         pass
     return frames
+
+
+def ends_early(kind: str, data: bytes) -> bool:
+    """True if the container of a file that would not decode says that there should be more bytes (or its end is
+    missing). ``kind`` is one of the names of ``unmask.data.intake.FORMATS``."""
+    n = len(data)
+    if kind == "JPEG":
+        return not data.rstrip(b"\0").endswith(b"\xff\xd9")
+    if kind == "PNG":
+        return b"IEND" not in data
+    if kind == "GIF":
+        return not data.rstrip(b"\0").endswith(b";")
+    if kind == "WEBP":
+        return n < int.from_bytes(data[4:8], "little") + 8
+    if kind == "BMP":
+        return n < int.from_bytes(data[2:6], "little")
+    if kind == "AVIF":  # a chain of boxes, each opening with its size
+        at = 0
+        while at + 8 <= n and (size := int.from_bytes(data[at : at + 4], "big")) >= 8:
+            at += size
+        return at > n
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    if kind != "TIFF" or n < int.from_bytes(data[4:8], order) + 6:  # where the directory should be
+        return kind == "TIFF"
+    try:
+        tags = TiffImagePlugin.TiffImageFile(BytesIO(data)).tag_v2
+        ends = (
+            o + c
+            for at, size in ((273, 279), (324, 325))
+            for o, c in zip(tags.get(at, ()), tags.get(size, ()), strict=False)
+        )
+        return max(ends, default=0) > n
+    except Exception as error:
+        return isinstance(error, (struct.error, EOFError, IndexError))
 
 
 def bits_per_channel(image: Image.Image, data: bytes) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import struct
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -24,7 +23,14 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 from unmask.core.errors import IntakeError
 from unmask.core.types import UInt8Image
 from unmask.data.colour import to_srgb
-from unmask.data.filefacts import bits_per_channel, count_frames, read_exif, to_stored_orientation, to_upright
+from unmask.data.filefacts import (
+    bits_per_channel,
+    count_frames,
+    ends_early,
+    read_exif,
+    to_stored_orientation,
+    to_upright,
+)
 
 __all__ = ["CODES", "FORMATS", "Decoded", "Limits", "decode", "to_stored_orientation"]
 
@@ -215,22 +221,14 @@ def _explain(data: bytes, error: Exception) -> tuple[str, str]:
     name, ours = next(((n, o) for at, magic, n, o in _MAGIC if data.startswith(magic, at)), ("", False))
     if isinstance(error, (Image.DecompressionBombError, MemoryError)):
         return "too_large", f"the {name or 'image'} claims more pixels than can be held: {error}"
-    text = str(error).lower()
-    if name == "WebP" and len(data) < int.from_bytes(data[4:8], "little") + 8:
-        text = "truncated"
-    if isinstance(error, UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError) and not ours:
         if not name:
             return "not_an_image", f"not an image; expected one of {', '.join(FORMATS)}"
-        if not ours:
-            return "unsupported_format", f"{name} is not decoded; convert it to one of {', '.join(FORMATS)}"
-        try:  # what stopped the one decoder it is for?
-            Image.OPEN[name.upper()][0](BytesIO(data), "")
-        except Exception as deeper:
-            error, text = deeper, text + str(deeper).lower()
-    if isinstance(error, (EOFError, IndexError, struct.error)) or any(
-        w in text for w in ("truncated", "end of file", "eof")
-    ):
+        return "unsupported_format", f"{name} is not decoded; convert it to one of {', '.join(FORMATS)}"
+    if ends_early(name.upper(), data) or isinstance(error, EOFError) or "truncated" in str(error).lower():
         return "truncated", f"the {name} file ends before the image does; get the whole file"
+    if isinstance(error, UnidentifiedImageError):
+        return "unreadable", f"the {name} file is damaged: its header makes no sense"
     return "unreadable", f"the {name or 'image'} file is damaged: {str(error) or type(error).__name__}"
 
 

@@ -28,9 +28,10 @@ from unmask.core.types import UInt8Image
 
 CELL, STRIDE = 12, 2  # the first network's window and step in pixels
 BLACK = -127.5 / 128
-CANVAS_PIXELS = 1 << 20  # most pixels the first network sees at once
+CANVAS_PIXELS = 1 << 18  # most pixels the first network sees at once on a CPU: what stays in its caches
 GROUP_PIXELS = 12 << 20  # most pixels of photos searched together
-CROPS = 512  # most crops the second network sees at once; the third a quarter of it
+CROPS = 256  # most crops the second network sees at once on a CPU; the third a quarter of it
+ACCELERATOR = 16  # times as much elsewhere
 
 
 class Faces(NamedTuple):
@@ -202,6 +203,10 @@ class MTCNN(nn.Module):
         """Where the networks are."""
         return next(self.parameters()).device
 
+    @property
+    def _chunk(self) -> int:
+        return 1 if self.device.type == "cpu" else ACCELERATOR
+
     @torch.inference_mode()
     def forward(self, images: Sequence[UInt8Image]) -> list[Faces]:
         """(H, W, 3) uint8 RGB images of any sizes to the faces of each."""
@@ -233,17 +238,17 @@ class MTCNN(nn.Module):
         halves = [_halves(s) for s in small]
         pack = _pack([h for hs in halves for h in hs], photos, [i for i, hs in enumerate(halves) for _ in hs])
         first = torch.tensor(np.cumsum([0, *map(len, halves)]), device=self.device)
-        canvas = self._pixels(pack.canvas)
+        canvas = self._pixels(pack.canvas).contiguous()
         crop = _Cropper(canvas, pack, first, self.device)
 
         boxes = _square(boxes)
-        offsets, scores = self._run(self.rnet, crop, boxes, owner, 24, CROPS)
+        offsets, scores = self._run(self.rnet, crop, boxes, owner, 24, CROPS * self._chunk)
         keep = (scores >= self.thresholds[1]).nonzero().flatten()
         boxes, scores, owner = _regress(boxes[keep], offsets[keep]), scores[keep], owner[keep]
         keep = batched_nms(boxes, scores, owner, 0.7)
         boxes, owner = _square(boxes[keep]), owner[keep]
 
-        offsets, points, scores = self._run(self.onet, crop, boxes, owner, 48, CROPS // 4)
+        offsets, points, scores = self._run(self.onet, crop, boxes, owner, 48, CROPS * self._chunk // 4)
         keep = (scores >= self.thresholds[2]).nonzero().flatten()
         boxes, offsets, points, scores, owner = (t[keep] for t in (boxes, offsets, points, scores, owner))
         side = boxes[:, 2:] - boxes[:, :2]
@@ -255,7 +260,7 @@ class MTCNN(nn.Module):
         return [Faces(boxes[k].cpu(), scores[k].cpu(), places[k].cpu()) for k in found]
 
     def _pixels(self, canvas: UInt8Image) -> Tensor:
-        """(H, W, 3) uint8 to (1, 3, H, W) as the networks want it."""
+        """(H, W, 3) uint8 to normalised (1, 3, H, W), channels last in memory (twice as fast on a CPU)."""
         x = torch.from_numpy(canvas).to(self.device).permute(2, 0, 1)[None]
         return x.float().sub_(127.5).div_(128)
 
@@ -273,7 +278,7 @@ class MTCNN(nn.Module):
         if not copies:
             return torch.zeros(0, 4, device=self.device), torch.zeros(0, dtype=torch.long, device=self.device)
         pack = _pack(copies, photos, owner)
-        found = [self._propose_rows(pack, top, bottom) for top, bottom in _cuts(pack)]
+        found = [self._propose_rows(pack, top, bottom) for top, bottom in _cuts(pack, CANVAS_PIXELS * self._chunk)]
         boxes, scores, copy = (torch.cat(parts) for parts in zip(*found, strict=True))
         keep = batched_nms(boxes, scores, copy, 0.5)
         boxes, scores, of = boxes[keep], scores[keep], torch.from_numpy(pack.owner).to(self.device)[copy[keep]]
@@ -316,11 +321,11 @@ def _halves(image: UInt8Image) -> list[UInt8Image]:
     return levels
 
 
-def _cuts(pack: _Pack) -> Iterator[tuple[int, int]]:
-    """Stretches of whole shelves of at most ``CANVAS_PIXELS`` (or one shelf)."""
+def _cuts(pack: _Pack, most: int) -> Iterator[tuple[int, int]]:
+    """Stretches of whole shelves of at most ``most`` pixels (or one shelf)."""
     top, width = 0, pack.canvas.shape[1]
     for row, following in zip(pack.rows[1:], [*pack.rows[2:], None], strict=True):
-        if following is None or (following - top) * width > CANVAS_PIXELS:
+        if following is None or (following - top) * width > most:
             yield top, row
             top = row
 
@@ -362,4 +367,5 @@ class _Cropper:
         inside = ((rows >= 0) & (rows < h[:, None]))[:, None, :, None] & ((columns >= 0) & (columns < w[:, None]))[
             :, None, None
         ]
-        return crops.where(inside, torch.full((), BLACK, device=boxes.device))
+        crops = crops.where(inside, torch.full((), BLACK, device=boxes.device))
+        return crops.contiguous(memory_format=torch.channels_last)
