@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from unmask.core.errors import MissingExtraError
 from unmask.core.files import write_text
+
+_QUIET_SECONDS = 60.0
 
 
 class CsvLog:
@@ -81,6 +84,7 @@ class Journal:
                 ) from None
             self._events = SummaryWriter(str(out / "tensorboard"), purge_step=resume_at)
         self._console = Console(stderr=True)
+        self._told, self._total = time.monotonic(), steps
         self._progress = Progress(
             TextColumn("train"),
             BarColumn(),
@@ -95,9 +99,13 @@ class Journal:
         self._progress.start()
 
     def advance(self, step: int, info: str) -> None:
-        """Move the progress line."""
-        if self._active:
-            self._progress.update(self._task, completed=step, info=info)
+        """Move the progress line; where nobody watches a terminal, write a line a minute instead."""
+        if not self._active:
+            return
+        self._progress.update(self._task, completed=step, info=info)
+        if not self._console.is_terminal and info and time.monotonic() - self._told > _QUIET_SECONDS:
+            self._told = time.monotonic()
+            self.say(f"step {step} of {self._total}: {info}")
 
     def step(self, row: Mapping[str, Any]) -> None:
         """One row of ``log.csv``."""

@@ -12,6 +12,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +38,27 @@ from unmask.training.journal import Journal
 from unmask.training.optim import build_optimizer
 from unmask.training.recipe import Recipe
 from unmask.training.schedule import lr_factor
-from unmask.training.validation import score
+from unmask.training.validation import Autocast, Scored, score
 
 LAST = "last.safetensors"
 
 
 class _Objective(nn.Module):
     """Detector and criterion as one module, so that a distributed wrapper sees the whole step; takes the batch's
-    fields one by one (wrappers look into tuples, not into frozen dataclasses)."""
+    fields one by one (wrappers look into tuples, not into frozen dataclasses).
 
-    def __init__(self, detector: AnyDetector, criterion: Criterion) -> None:
+    Mixed precision is a plain autocast around the detector: Fabric's own would also round images and labels."""
+
+    def __init__(self, detector: AnyDetector, criterion: Criterion, autocast: Autocast) -> None:
         super().__init__()
         self.detector = detector
         self.criterion = criterion
+        self.autocast = autocast
 
     def forward(self, *fields: Any) -> tuple[Tensor, dict[str, Tensor]]:
         batch = Batch(*fields)
-        output = self.detector.forward_train(batch)
+        with self.autocast():
+            output = self.detector.forward_train(batch)
         total, parts = self.criterion(output, batch)
         return total, parts
 
@@ -111,7 +116,8 @@ class Trainer:
         self.detector = detector.to(fabric.device).train()
         self.optimizer = build_optimizer(detector, recipe.optimizer)
         self.ema = None if recipe.ema_decay is None else ModelEmaV3(detector, recipe.ema_decay, use_warmup=True)
-        self.objective = fabric.setup_module(_Objective(detector, self.criterion))
+        self.autocast = partial(torch.autocast, fabric.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+        self.objective = fabric.setup_module(_Objective(detector, self.criterion, self.autocast))
         self.progress = Progress()
         self.parameters = [p for p in detector.parameters() if p.requires_grad]
         self.statistics = [b for b in detector.buffers() if b.is_floating_point()]
@@ -314,9 +320,9 @@ class Trainer:
         shown = ", ".join(f"{k} {v:.4f}" for k, v in metrics.items() if "/" not in k)
         journal.validation(row, f"step {p.step}: {shown}{' (best)' if better else ''}")
 
-    def score(self, batches: Sequence[Batch]) -> Any:
+    def score(self, batches: Sequence[Batch]) -> Scored:
         """Score batches with the averaged weights; see :func:`unmask.training.validation.score`."""
-        return score(self.averaged, batches, self.criterion, self.fabric.device, self.fabric.autocast)
+        return score(self.averaged, batches, self.criterion, self.fabric.device, self.autocast)
 
     def save(self) -> None:
         """Write the checkpoint and remove best models it no longer names."""

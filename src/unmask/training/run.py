@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import platform
 import subprocess
@@ -25,10 +27,12 @@ from unmask.training.data import build_streams, locate
 from unmask.training.feed import hold
 from unmask.training.loop import LAST, Trainer
 from unmask.training.recipe import Recipe
+from unmask.training.validation import Scored
 
 RECIPE = "recipe.yaml"
 WEIGHTS = "weights.safetensors"
 BOXES = "boxes.parquet"
+SCORES = "validation_scores.csv"
 FacesProgress = Callable[[int, int], None]
 
 
@@ -92,7 +96,6 @@ def train(
         accelerator=recipe.device,
         devices=recipe.devices,
         strategy="ddp" if recipe.devices > 1 else "auto",
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
     )
     fabric.launch()
     with fabric.rank_zero_first():  # the first process finds faces and writes them down, the others read them
@@ -111,7 +114,10 @@ def train(
     trainer.load_best()
     if fabric.is_global_zero:
         most = min(len(streams.validation), recipe.validation.calibration_samples)
-        thresholds = calibration_meta(trainer, hold(streams.validation, most, recipe.batch_size, workers))
+        held = hold(streams.validation, most, recipe.batch_size, workers)
+        scored = trainer.score(held)
+        write_scores(out / SCORES, scored, held)
+        thresholds = calibration_meta(scored, recipe.seed)
         averaged = trainer.averaged.cpu().to(memory_format=torch.contiguous_format)
         done = trainer.progress
         best = next((row for row in done.history if row["step"] == done.best_step), {})
@@ -137,12 +143,23 @@ def train(
     return out / WEIGHTS
 
 
-def calibration_meta(trainer: Trainer, held: list[Batch]) -> dict[str, Any]:
-    """Scale, offset and thresholds on held-out images, one draw of each; a reason where they cannot be had."""
-    scored = trainer.score(held)
+def write_scores(path: Path, scored: Scored, held: list[Batch]) -> None:
+    """The raw logit of every held-out image: path, label, logit, group, source, manipulation. Files of several runs
+    that held out different people can be joined and given to :func:`calibrate`."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "label", "logit", "group", "source", "manipulation"))
+    paths, sources = ([name for b in held for name in getattr(b, field)] for field in ("path", "source"))
+    columns = (scored.labels.astype(int).tolist(), scored.logits.tolist(), scored.groups, sources)
+    writer.writerows(zip(paths, *columns, scored.manipulations, strict=True))
+    write_text(path, text.getvalue())
+
+
+def calibration_meta(scored: Scored, seed: int) -> dict[str, Any]:
+    """Scale, offset and thresholds on held-out images; a reason where they cannot be had."""
     mask, _ = scored.mask_threshold()
     try:
-        return calibrate(scored.logits, scored.labels, scored.groups, seed=trainer.recipe.seed).to_meta(mask)
+        return calibrate(scored.logits, scored.labels, scored.groups, seed=seed).to_meta(mask)
     except DataError as error:
         return {"thresholds": {"fake": None, "real": None, "mask": mask, "doubt": f"not calibrated: {error.message}"}}
 

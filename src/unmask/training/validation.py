@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from unmask.losses import Criterion, counterparts
 from unmask.metrics.image import auc, average_precision, split_scores
 
 BINS = 101
+Autocast = Callable[[], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +63,7 @@ class Scored:
 
 
 def score(
-    detector: AnyDetector, batches: Sequence[Batch], criterion: Criterion, device: torch.device, autocast: Any
+    detector: AnyDetector, batches: Sequence[Batch], criterion: Criterion, device: torch.device, autocast: Autocast
 ) -> Scored:
     """Score held-out batches in eval mode; ``autocast`` is a function that gives a context manager."""
     mode = detector.training
