@@ -101,7 +101,8 @@ def auc_interval(
         negative = np.add.reduceat(weights * (1 - fake), starts, axis=1)
         below = negative.cumsum(1) - negative / 2
         total = positive.sum(1) * negative.sum(1)
-        return (positive * below).sum(1) / np.where(total > 0, total, np.nan)
+        result: Floats = (positive * below).sum(1) / np.where(total > 0, total, np.nan)
+        return result
 
     count = int(family.max()) + 1
     generator = rng(seed, "auc")
