@@ -41,6 +41,8 @@ class UNetDecoder(nn.Module):
         )
         self.blocks = nn.ModuleList(_separable(width) for _ in channels)
         self.predict = nn.Conv2d(width, 1, 1)
+        assert self.predict.bias is not None
+        nn.init.constant_(self.predict.bias, -2.0)  # most pixels are authentic
 
     def forward(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Feature maps, finest first, to (B, 1, *size) logits."""

@@ -52,6 +52,9 @@ class _Inception(nn.Module):
         self.points = nn.ModuleList(nn.Conv2d(into, w, 1) for w in widths)
         self.dilated = nn.ModuleList(nn.Conv2d(w, w, 3, padding=d, dilation=d) for d, w in enumerate(widths[1:], 1))
         self.norm = _norm(sum(widths))
+        first = self.points[0]
+        assert isinstance(first, nn.Conv2d)
+        nn.init.uniform_(first.weight, 0, into**-0.5)  # a lone channel of negative weights on pixels is a dead ReLU
 
     def forward(self, x: Tensor) -> Tensor:
         paths = [F.relu(point(x)) for point in self.points]
