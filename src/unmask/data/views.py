@@ -27,8 +27,8 @@ class View:
     face: Face | None
     """The face it was cut around (``native``: the nearest one), None without faces."""
     box: tuple[int, int, int, int]
-    """x1, y1, x2, y2 of the square in whole image pixels. It may overhang the image: the outside of a face view is
-    mirrored, that of a native view (only where the image is smaller than the square) repeats the image."""
+    """x1, y1, x2, y2 of the square in whole image pixels. It may overhang an image that is smaller: the
+    outside of a face view is mirrored, that of a native view repeats the image."""
     tiled: bool = False
     """Outside repeats (native views) instead of being mirrored (face views)."""
 
@@ -53,9 +53,10 @@ class View:
 def views(image: UInt8Image, faces: Sequence[Face], config: ViewConfig) -> list[View]:
     """What a detector with ``config`` sees of an image (H, W, 3) with these faces.
 
-    ``face``: one square per face, ``margin`` times the longer side of its box, resized to ``size`` (area average
-    when shrinking, bilinear when enlarging); without faces one square over the whole frame (centred, of the longer
-    side), ``face`` None, which the caller may refuse for a detector that needs a face.
+    ``face``: one square per face, ``margin`` times the longer side of its box but never more than the image's longer
+    side, moved inside the image where it fits (a mirrored border shows nothing new), resized to ``size`` (area
+    average when shrinking, bilinear when enlarging); without faces one square over the whole frame, ``face`` None,
+    which the caller may refuse for a detector that needs a face.
 
     ``native``: at most ``crops`` unresized squares: one centred on each face (moved inside the image), then those of
     an even grid over the image, nearest to a face first, none that earlier ones cover by half. Without faces the
@@ -69,9 +70,19 @@ def views(image: UInt8Image, faces: Sequence[Face], config: ViewConfig) -> list[
     chosen: list[Face | None] = [*faces] or [None]
     result = []
     for face in chosen:
-        box = square_around(face or Face((0, 0, w, h)), config.margin if face else 1.0)
+        box = _inside(square_around(face or Face((0, 0, w, h)), config.margin if face else 1.0), h, w)
         result.append(View(_resize(_cut(image, box), config.size), face, box))
     return result
+
+
+def _inside(box: tuple[int, int, int, int], h: int, w: int) -> tuple[int, int, int, int]:
+    """The square cut down to the longer side of an (h, w) image and moved inside it; centred where it cannot fit."""
+    side = min(box[2] - box[0], max(h, w))
+    x, y = (
+        min(max((lo + hi - side) // 2, 0), n - side) if side <= n else (n - side) // 2
+        for lo, hi, n in ((box[0], box[2], w), (box[1], box[3], h))
+    )
+    return x, y, x + side, y + side
 
 
 def _native(image: UInt8Image, faces: Sequence[Face], config: ViewConfig) -> list[View]:
