@@ -128,7 +128,7 @@ class ForgedStream:
         real, fake, mask = forged.real, forged.image, forged.mask
         if real.shape[:2] != size:
             real, fake = _shrunk(real, self.view.size), _shrunk(fake, self.view.size)
-            mask = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), np.float32)
+            mask = np.minimum(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), np.float32(1))
         real, fake = post_process([real, fake], generator, self.post)
         pair, image = _tensor(real), _tensor(fake)
         empty = torch.zeros(1, *size)

@@ -73,7 +73,7 @@ def write_forgeries(
         Rows of the manifest and the photos that could not be used. On Ctrl-C, too, the manifest lists what is there.
 
     Raises:
-        DataError: an unknown kind, or a photo that ``groups`` does not list.
+        DataError: an unknown kind, a photo that ``groups`` does not list, or a file that cannot be written.
     """
     check_names(kinds)
     missing = [n for n in names if n not in groups] if groups is not None else []
@@ -93,6 +93,8 @@ def write_forgeries(
                     result.rows += _write(out, f"{_flat(name)}_{number}.{image_format}", forged, about, real)
             except UnmaskError as error:
                 result.problems.append(Problem(str(folder / name), error.code, error.message))
+            except OSError as error:
+                raise DataError("cannot_write", f"cannot write below {out}: {error}") from error
         progress(len(names), len(names))
     finally:
         if result.rows:

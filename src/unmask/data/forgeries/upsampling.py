@@ -18,8 +18,8 @@ KINDS = ("nearest", "bilinear", "bicubic", "lanczos", "transposed", "pixel_shuff
 def resample_up(image: UInt8Image, factor: int, kind: str, rng: np.random.Generator) -> UInt8Image:
     """Down by a whole factor with area averages, and up again with one of :data:`KINDS`.
 
-    ``transposed`` spreads each pixel by a kernel that the stride does not divide (uneven overlap, Odena et al. 2016);
-    ``pixel_shuffle`` gives every sub-pixel phase a slightly different filter (Shi et al. 2016).
+    ``transposed`` puts zeros between the pixels and spreads each by an uneven kernel (the checkerboard of Odena et al.
+    2016); ``pixel_shuffle`` gives every sub-pixel phase a slightly different gain (Shi et al. 2016).
     """
     height, width = image.shape[:2]
     small = cv2.resize(image, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA)
@@ -28,16 +28,14 @@ def resample_up(image: UInt8Image, factor: int, kind: str, rng: np.random.Genera
         return u8(cv2.resize(small, size, interpolation=INTERPOLATIONS[kind]))[:height, :width]
     if kind == "transposed":
         spread = np.zeros((size[1], size[0], 3), np.float32)
-        spread[::factor, ::factor] = small
-        taps = 2 * factor + 1
-        tent = (1 - np.abs(np.arange(taps) - factor) / (factor + 1)) ** rng.uniform(0.7, 1.4)
-        tent = tent * factor / tent.sum()
-        up = cv2.sepFilter2D(spread, -1, tent, tent, borderType=cv2.BORDER_REFLECT_101)
-        shift = factor // 2
-        up = np.roll(up, (shift, shift), (0, 1))
+        middle = factor // 2
+        spread[middle::factor, middle::factor] = small
+        tent = 1 - np.abs(np.arange(1 - factor, factor)) / factor
+        rows, columns = tent * (1 + rng.normal(0, 0.02, (2, len(tent))))
+        up = cv2.sepFilter2D(spread, -1, columns, rows, borderType=cv2.BORDER_REFLECT_101)
     else:
         up = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
-        gain = 1 + rng.normal(0, 0.03, (factor, factor, 3)).astype(np.float32)
+        gain = 1 + rng.normal(0, 0.02, (factor, factor, 3)).astype(np.float32)
         up *= np.tile(gain, (small.shape[0], small.shape[1], 1))
     return u8(up)[:height, :width]
 

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+from skimage.data import astronaut
+
+from unmask.core.config import build
+from unmask.core.errors import ConfigError
+from unmask.data import degradations as d
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    return np.ascontiguousarray(astronaut()[40:200, 140:320])
+
+
+@pytest.mark.parametrize("name", d.DEGRADATIONS)
+def test_keeps_shape_changes_pixels_and_depends_on_the_draw_only(name: str, photo: np.ndarray) -> None:
+    before = photo.copy()
+    distances = []
+    for severity in range(1, 6):
+        one = d.DEGRADATIONS[name](photo, severity, np.random.default_rng(1))
+        two = d.DEGRADATIONS[name](photo, severity, np.random.default_rng(1))
+        assert one.shape == photo.shape and one.dtype == np.uint8
+        assert (one == two).all()
+        distances.append(np.abs(one.astype(float) - photo).mean())
+    assert (photo == before).all()
+    assert distances[0] > 0
+    assert distances == sorted(distances), "a higher severity must be further from the photo"
+
+
+def test_severity_out_of_range_is_refused(photo: np.ndarray) -> None:
+    with pytest.raises(ConfigError, match="1 to 5"):
+        d.DEGRADATIONS["blur"](photo, 6, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("sampling", "pillow"), [("4:4:4", 0), ("4:2:2", 1), ("4:2:0", 2)])
+@pytest.mark.parametrize("quality", [50, 90])
+def test_jpeg_agrees_with_pillow(photo: np.ndarray, sampling: d.Sampling, pillow: int, quality: int) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(photo).save(buffer, "JPEG", quality=quality, subsampling=pillow)
+    expected = np.asarray(Image.open(buffer)).astype(int)
+    assert np.abs(d.jpeg(photo, quality, sampling).astype(int) - expected).mean() < 0.1
+
+
+def test_jpeg_grid_offset_moves_the_blocks() -> None:
+    ramp = np.tile(np.arange(256, dtype=np.uint8)[None, :, None], (64, 1, 3))
+    jumps = {}
+    for dx in (0, 3):
+        row = d.jpeg(ramp, 5, "4:4:4", (0, dx))[32, :, 1].astype(int)
+        steps = np.abs(np.diff(row) - 1)
+        jumps[dx] = [steps[phase::8].mean() for phase in range(8)]
+    assert int(np.argmax(jumps[0])) == 7  # between columns 7 and 8
+    assert int(np.argmax(jumps[3])) == 4  # the grid starts three columns earlier
+
+
+def test_blur_agrees_with_scipy(photo: np.ndarray) -> None:
+    expected = ndimage.gaussian_filter(photo.astype(float), (1.5, 1.5, 0), mode="mirror", truncate=4)
+    assert np.abs(d.blur(photo, 1.5) - expected).max() <= 1.5
+
+
+def test_sharpen_is_the_unsharp_formula(photo: np.ndarray) -> None:
+    expected = np.clip(photo + 0.8 * (photo.astype(float) - d.blur(photo, 1.0)), 0, 255)
+    assert np.abs(d.sharpen(photo, 0.8) - expected).max() <= 1
+
+
+def test_tone_and_noise() -> None:
+    grey = np.full((80, 80, 3), 64, np.uint8)
+    assert d.tone(grey, gamma=2.0)[0, 0, 0] == round(255 * (64 / 255) ** 2)
+    assert d.tone(grey, contrast=0.5)[0, 0, 0] == round((64 - 127.5) * 0.5 + 127.5)
+    noisy = d.noise(grey, 5.0, np.random.default_rng(0))
+    assert noisy.std() == pytest.approx(np.hypot(5, 1 / np.sqrt(12)), rel=0.02)
+    assert noisy.mean() == pytest.approx(64, abs=0.2)
+
+
+def test_resample_by_one_is_the_identity(photo: np.ndarray) -> None:
+    assert (d.resample(photo, 1.0) == photo).all()
+
+
+def test_one_draw_for_all_images(photo: np.ndarray) -> None:
+    other = cv2.flip(photo, 1)
+    config = d.PostConfig(untouched=0.0, noise=1.0, jpeg=0.0, webp=0.0)
+    for seed in range(20):
+        pair = d.post_process([photo, other], np.random.default_rng(seed), config)
+        alone = d.post_process([photo], np.random.default_rng(seed), config)
+        assert (pair[0] == alone[0]).all(), "a second image must not change what happens to the first"
+        assert pair[1].shape == photo.shape
+
+
+def test_post_covers_every_step_and_leaves_some_untouched(photo: np.ndarray) -> None:
+    results = [d.post_process([photo], np.random.default_rng(s), d.PostConfig())[0] for s in range(60)]
+    untouched = sum(bool((r == photo).all()) for r in results)
+    assert 2 <= untouched <= 25
+    assert (d.post_process([photo], np.random.default_rng(0), d.NO_POST)[0] == photo).all()
+
+
+def test_config_is_typed() -> None:
+    assert build(d.PostConfig, {"jpeg_range": [60, 90]}).jpeg_range == (60, 90)
+    with pytest.raises(ConfigError, match="probability"):
+        build(d.PostConfig, {"blur": 1.5})
