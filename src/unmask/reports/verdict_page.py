@@ -73,7 +73,8 @@ class FilePanel:
     """Everything shown of one file."""
 
     number: int
-    path: str
+    folder: str
+    name: str
     verdict: Verdict
     reasons: tuple[str, ...]
     picture: Picture
@@ -94,7 +95,8 @@ class Row:
     """One line of the index."""
 
     number: int
-    path: str
+    folder: str
+    name: str
     outcome: str
     """The verdict, or ``error``."""
     note: str
@@ -104,6 +106,13 @@ class Row:
     area: float | None
     faces: int
     thumbnail: str
+
+
+def _names(verdict: Verdict) -> tuple[str, str]:
+    """Folder (with the closing slash) and file name, fit to be shown."""
+    path = verdict.path or "(pixels)"
+    name = Path(path).name or path
+    return printable(path[: len(path) - len(name)] if path.endswith(name) else ""), printable(name)
 
 
 def marked_share(evidence: Evidence | None) -> float | None:
@@ -119,9 +128,11 @@ def row(number: int, verdict: Verdict, evidence: Evidence | None, *, thumbnail: 
     thumb = ""
     if evidence is not None and thumbnail:
         thumb = _jpeg(_reduced(evidence.decoded.pixels, 64), quality=70)
+    folder, name = _names(verdict)
     return Row(
         number=number,
-        path=printable(verdict.path or "(pixels)"),
+        folder=folder,
+        name=name,
         outcome=verdict.verdict or "error",
         note=printable(note),
         kind=verdict.kind,
@@ -146,9 +157,11 @@ def panel(number: int, verdict: Verdict, evidence: Evidence) -> FilePanel:
     shown = order[:FACES_SHOWN]
     scores = [] if verdict.score is None else [("image", verdict.score)]
     own = [(f"face {i + 1}", s) for i in shown if (s := verdict.faces[i].score) is not None]
+    folder, name = _names(verdict)
     return FilePanel(
         number=number,
-        path=printable(verdict.path or "(pixels)"),
+        folder=folder,
+        name=name,
         verdict=verdict,
         reasons=tuple(map(printable, verdict.reasons)),
         picture=_picture(photo, small, evidence.mask_threshold),
