@@ -20,9 +20,11 @@ from unmask.training.recipe import Recipe, make_recipe
 class TinyDetector(Detector[DetectorConfig]):
     """Convolutions, batch norm and dropout: everything that has a state or draws random numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, plain: bool = False) -> None:
+        """``plain``: no batch norm, no dropout: then two half batches are one whole batch."""
         super().__init__(DetectorConfig())
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout2d(0.2))
+        extra = [] if plain else [nn.BatchNorm2d(8), nn.Dropout2d(0.2)]
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *extra, nn.ReLU())
         self.mask = nn.Conv2d(8, 1, 3, padding=1)
         self.head = nn.Linear(8, 1)
 
@@ -89,13 +91,13 @@ def tiny_recipe(**changes: Any) -> Recipe:
     return make_recipe(values | changes)
 
 
-def tiny_trainer(out: Path, recipe: Recipe, stream: TinyStream | None = None, fabric: Any = None) -> Trainer:
+def tiny_trainer(
+    out: Path, recipe: Recipe, stream: TinyStream | None = None, fabric: Any = None, plain: bool = False
+) -> Trainer:
     from lightning.fabric import Fabric
 
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    fabric = fabric or Fabric(
-        accelerator="cpu", devices=1, precision="bf16-mixed" if recipe.precision == "bf16" else "32-true"
-    )
+    fabric = fabric or Fabric(accelerator="cpu", devices=1)
     held = hold(TinyStream(seed=1), 12, recipe.batch_size, 0)
-    return Trainer(recipe, TinyDetector(), stream or TinyStream(), held, out, fabric)
+    return Trainer(recipe, TinyDetector(plain), stream or TinyStream(), held, out, fabric)

@@ -95,7 +95,7 @@ def train(
     fabric = Fabric(
         accelerator=recipe.device,
         devices=recipe.devices,
-        strategy="ddp" if recipe.devices > 1 else "auto",
+        strategy="ddp_find_unused_parameters_true" if recipe.devices > 1 else "auto",
     )
     fabric.launch()
     with fabric.rank_zero_first():  # the first process finds faces and writes them down, the others read them
