@@ -59,6 +59,10 @@ class Analyzer:
         """The loaded detectors."""
         return self.bench.members
 
+    def find_faces(self, image: UInt8Image) -> tuple[Face, ...]:
+        """The faces of one upright image (H, W, 3), largest first."""
+        return tuple(self._finder.find([image])[0])
+
     def __call__(self, source: Source) -> Verdict:
         """Analyse one image: a path, the bytes of an image file, or uint8 RGB pixels (H, W, 3).
 

@@ -94,7 +94,7 @@ def read_combination(path: Path) -> Combination:
     except FileNotFoundError:
         raise WeightsError(
             "no_default",
-            "this copy of unmask holds no trained weights; name your own with --detector FILE.safetensors "
+            "this copy of unmask holds no trained weights; give your own to unmask detect --detector FILE.safetensors "
             "(unmask train makes them), or install a release that brings some",
         ) from None
     except (OSError, ValueError) as error:

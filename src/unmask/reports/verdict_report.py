@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -51,7 +51,10 @@ class VerdictReport:
         self.folder = folder
         self._members, self._name = members, name
         self._thresholds, self._weights = thresholds, weights_sha256
-        _claim(folder)
+        claim_folder(folder, {PAGE, LINES, MASKS}, LINES)
+        for old in (folder / MASKS).glob("[0-9][0-9][0-9][0-9][0-9][0-9]-*.png"):
+            old.unlink()
+        self.page.unlink(missing_ok=True)
         self._lines: IO[str] = (folder / LINES).open("w", encoding="ascii")
         self._rows: list[Row] = []
         self._best: list[tuple[float, int, FilePanel]] = []  # a heap, least suspicious first
@@ -115,18 +118,25 @@ def _slug(path: str | None) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", stem)[:60].strip("._") or "image"
 
 
-def _claim(folder: Path) -> None:
-    """Make the folder, or clear an earlier report out of it; refuse anything else."""
+def claim_folder(folder: Path, ours: Collection[str], marker: str) -> None:
+    """Make sure that a folder is new, empty, or our own from an earlier run.
+
+    Args:
+        folder: made if it is not there.
+        ours: names that may be in it; ``marker``, a relative path among them, proves that an earlier run made it.
+        marker: e.g. ``"report.jsonl"``.
+
+    Raises:
+        DataError: ``not_empty`` or ``not_writable``.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         there = {item.name for item in folder.iterdir()}
     except OSError as error:
-        raise DataError("not_writable", f"cannot use '{folder}' for the report: {error.strerror or error}") from error
-    if there and (LINES not in there or not there <= {PAGE, LINES, MASKS}):  # the lines are the first thing written
-        other = sorted(there - {LINES})[0]
+        raise DataError("not_writable", f"cannot write into '{folder}': {error.strerror or error}") from error
+    foreign = sorted(there - set(ours)) or sorted(there if not (folder / marker).exists() else ())
+    if foreign:
         raise DataError(
-            "not_empty", f"'{folder}' holds other files ('{other}'); name a new or empty folder, or an earlier report"
+            "not_empty",
+            f"'{folder}' holds other files ('{foreign[0]}'); name a new or empty folder, or an earlier result",
         )
-    for old in (folder / MASKS).glob("[0-9][0-9][0-9][0-9][0-9][0-9]-*.png"):
-        old.unlink()
-    (folder / PAGE).unlink(missing_ok=True)
