@@ -15,7 +15,7 @@ from typing import Any
 from unmask.core.errors import ConfigError, DataError, IntakeError
 from unmask.core.files import sha256_file
 from unmask.core.seeds import rng
-from unmask.core.types import Face, ViewConfig
+from unmask.core.types import Answers, Face, ViewConfig
 from unmask.data.degradations import post_process
 from unmask.data.faces import FaceFinder, read_boxes, write_boxes
 from unmask.data.forged import ForgedStream
@@ -153,6 +153,7 @@ def _faces(rows: Sequence[Row], recipe: Recipe, keep: Path | None, progress: Pro
 def build_streams(
     recipe: Recipe,
     view: ViewConfig,
+    answers: Answers = "both",
     *,
     keep_boxes: Path | None = None,
     most: int | None = None,
@@ -163,6 +164,7 @@ def build_streams(
     Args:
         recipe: its ``data`` and ``validation`` parts, and the seed.
         view: how the detector sees images.
+        answers: the detector's question; where the recipe names no forgeries, all that ask it are drawn.
         keep_boxes: where faces that had to be found are kept for the next start.
         most: use this many photos of each side only (a dry run).
         progress: told how many photos were searched for faces.
@@ -207,7 +209,8 @@ def build_streams(
             post=post,
         )
         return Streams(stream, ManifestStream(validation, view, faces, seed=seed, shuffle=False), about)
-    drawn = data.forgeries or dict.fromkeys(FORGERIES, 1.0)
+    kinds = [name for name, forgery in FORGERIES.items() if answers in (forgery.answers, "both")]
+    drawn = data.forgeries or dict.fromkeys(kinds, 1.0)
     common: dict[str, Any] = {"view": view, "faces": faces, "post": data.post, "matched": data.matched}
     common |= {"recompressed": data.recompressed, "larger": data.larger}
     return Streams(

@@ -39,7 +39,8 @@ class DataConfig:
     boxes: Path | None = None
     """Face boxes (CSV or Parquet); null = faces are found once at the start."""
     forgeries: dict[str, float] = field(default_factory=dict)
-    """How often each forgery is drawn, by name of `unmask list forgeries`; empty = all alike."""
+    """How often each forgery is drawn, by name of `unmask list forgeries`; empty = evenly all that the
+    detector is there for (edits, whole re-syntheses, or both)."""
     post: PostConfig = field(default_factory=PostConfig)
     """What happens to both classes alike after the forgery."""
     flip: bool = True

@@ -52,7 +52,9 @@ def build_detector(recipe: Recipe) -> AnyDetector:
 def preview(recipe: Recipe, progress: FacesProgress = _silent) -> tuple[AnyDetector, Batch]:
     """The detector and a first batch, from as few photos as fill one; trains and writes nothing."""
     detector = build_detector(recipe)
-    streams = build_streams(recipe, detector.config.view, most=max(4, recipe.batch_size), progress=progress)
+    streams = build_streams(
+        recipe, detector.config.view, detector.answers, most=max(4, recipe.batch_size), progress=progress
+    )
     return detector, next(make_loader(streams.train, recipe.batch_size, epoch=0))
 
 
@@ -99,7 +101,9 @@ def train(
     )
     fabric.launch()
     with fabric.rank_zero_first():  # the first process finds faces and writes them down, the others read them
-        streams = build_streams(recipe, detector.config.view, keep_boxes=out / BOXES, progress=progress)
+        streams = build_streams(
+            recipe, detector.config.view, detector.answers, keep_boxes=out / BOXES, progress=progress
+        )
     workers = recipe.workers if recipe.workers > 1 else 0
     held = []
     if fabric.is_global_zero:

@@ -1,0 +1,167 @@
+"""From photos on disk to a card, over the command line; who is held out; where files are looked for."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from unmask.cli.main import main
+from unmask.core.errors import ConfigError, DataError
+from unmask.core.types import Face, ViewConfig
+from unmask.data.faces import write_boxes
+from unmask.data.manifest import Row, write_manifest
+from unmask.training.data import _split, build_streams, locate
+from unmask.training.recipe import Recipe, make_recipe
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 smooth pictures with a bright patch where the boxes file says a face is."""
+    folder = tmp_path_factory.mktemp("photos")
+    boxes = {}
+    for i in range(24):
+        draw = np.random.default_rng(i)
+        picture = cv2.resize(
+            draw.integers(0, 255, (12, 12, 3), dtype=np.uint8), (128, 128), interpolation=cv2.INTER_CUBIC
+        )
+        cv2.imwrite(str(folder / f"{i}.png"), picture)
+        boxes[f"{i}.png"] = [Face((32, 32, 96, 96))]
+    write_boxes(folder / "boxes.csv", boxes)
+    return folder
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, photos: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "detector: {name: baseline, config: {backbone: resnet18, stages: 1, decoder_width: 8, view: {size: 64}}}\n"
+        f"data: {{photos: {photos}, boxes: {photos}/boxes.csv, forgeries: {{upsample: 1, colour: 1}}}}\n"
+        "validation: {share: 0.4, samples: 12, forgeries: {upsample: 1, colour: 1, warp: 1}}\n"
+        "losses: {bce: 1, rank: 1, mask_bce: 1}\n"
+        "epochs: 1\nbatch_size: 8\nworkers: 0\nchannels_last: true\nprecision: bf16\n"
+    )
+    return path
+
+
+def test_from_photos_to_weights_that_load(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from unmask.detectors.weights import load_weights
+
+    out = tmp_path / "run"
+    assert main(["train", str(recipe_file), "--out", str(out), "--seed", "3"]) == 0
+    assert capsys.readouterr().out.strip() == str(out / "weights.safetensors")
+    detector, card = load_weights(out / "weights.safetensors")
+    assert bool(torch.isfinite(detector(torch.rand(1, 3, 64, 64)).logits).all())
+    assert card.seed == 3 and card.notes["recipe"]["batch_size"] == 8
+    assert card.thresholds["fake"] is None and "unresolvable" in card.thresholds["fake_point"]["reason"]
+    assert "auc/warp" in card.metrics["validation"] or "auc/upsample" in card.metrics["validation"]
+    assert card.data["train"]["images"] + card.data["validation"]["images"] == 24
+    scores = list(csv.DictReader((out / "validation_scores.csv").open()))
+    assert len(scores) == 2 * card.data["validation"]["images"]
+    assert {s["manipulation"] for s in scores if s["label"] == "0"} == {""}
+
+    # an occupied folder is refused, a finished run resumed is the same run
+    assert main(["train", str(recipe_file), "--out", str(out), "--seed", "3"]) == 1
+    assert "occupied" in capsys.readouterr().err
+    before = json.loads((out / "weights.json").read_text())
+    assert main(["train", str(recipe_file), "--out", str(out), "--seed", "3", "--resume"]) == 0
+    after = json.loads((out / "weights.json").read_text())
+    assert before["sha256"] == after["sha256"] and before["calibration"] == after["calibration"]
+
+
+def test_dry_run_trains_and_writes_nothing(
+    recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(["train", str(recipe_file), "--out", str(out), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "batch.image: (8, 3, 64, 64)" in said and "batch_size: 8" in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--epoch", "3"], 2, "did you mean '--epochs'"),
+        (["--data.photos", "nowhere"], 1, "UNMASK_DATA"),
+        (["--validation.split", "test"], 2, "select_on_test"),
+        (["--data.split", "test"], 2, "select_on_test"),
+        (["--detector.name", "baselin"], 2, "baseline"),
+        (["--data.forgeries", "{warb: 1}"], 1, "warp"),
+        (["--data.manifest", "x.csv"], 2, "exactly one"),
+        (["--losses", "{bcee: 1}"], 2, "bce"),
+    ],
+)
+def test_bad_wishes_are_one_line_on_stderr(
+    recipe_file: Path, tmp_path: Path, words: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(recipe_file), "--out", str(tmp_path / "o"), *words]) == code
+    said = capsys.readouterr().err
+    assert says in said and "Traceback" not in said
+
+
+def test_help_lists_settings_with_defaults(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["unmask", "train", "--help"])
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--help"])
+    said = capsys.readouterr().out
+    assert caught.value.code == 0
+    for expected in ("--optimizer.lr (0.0003)", "Peak learning rate", "configs/baseline_quick.yaml", "--resume"):
+        assert expected in said
+
+
+def rows(count: int, **changes: Any) -> list[Row]:
+    return [Row(f"/photos/{i}.png", 0, group=f"p{i // 2}", **changes) for i in range(count)]
+
+
+def recipe_on(manifest: Path, **changes: Any) -> Recipe:
+    return make_recipe({"data": {"photos": str(manifest)}, **changes})
+
+
+def test_people_are_held_out_whole(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.csv", rows(60))
+    train, validation = _split(recipe_on(tmp_path / "m.csv"))
+    assert len(train) + len(validation) == 60
+    assert not {r.group for r in train} & {r.group for r in validation}
+
+
+def test_splits_of_the_manifest_are_kept_and_test_is_never_touched(tmp_path: Path) -> None:
+    parts = [Row(f"/p/{i}.png", 0, group=str(i), split=s) for i, s in enumerate(["train"] * 3 + ["val"] * 2 + ["test"])]
+    write_manifest(tmp_path / "m.csv", parts)
+    train, validation = _split(recipe_on(tmp_path / "m.csv"))
+    assert [len(train), len(validation)] == [3, 2]
+    write_manifest(tmp_path / "t.csv", [r for r in parts if r.split != "val"])
+    with pytest.raises(DataError, match="nothing to validate on"):
+        _split(recipe_on(tmp_path / "t.csv"))
+
+
+def test_relatives_on_both_sides_are_refused(tmp_path: Path) -> None:
+    parts = [Row(f"/p/{i}.png", 0, group="same", split=s) for i, s in enumerate(["train", "val"])]
+    write_manifest(tmp_path / "m.csv", parts)
+    with pytest.raises(DataError, match="group:same") as caught:
+        _split(recipe_on(tmp_path / "m.csv"))
+    assert caught.value.code == "leak"
+
+
+def test_paths_are_found_below_root_then_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").touch()
+    monkeypatch.setenv("UNMASK_DATA", str(tmp_path / "a"))
+    assert locate(Path("x"), None) == tmp_path / "a" / "x"
+    assert locate(Path("a/x"), tmp_path) == tmp_path / "a" / "x"
+    monkeypatch.delenv("UNMASK_DATA")
+    with pytest.raises(DataError, match="UNMASK_DATA"):
+        locate(Path("x"), None)
+
+
+def test_nothing_to_train_on_is_a_clear_error() -> None:
+    with pytest.raises(ConfigError, match=r"data\.photos"):
+        build_streams(Recipe(), ViewConfig())
