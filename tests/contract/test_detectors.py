@@ -22,6 +22,7 @@ from unmask.detectors.zoo import ZOO, create_detector
 SMALL: dict[str, dict[str, Any]] = {
     "attention_npr": {"view": {"size": 64}},
     "npr": {"view": {"size": 64}},
+    "residual_cnn": {"view": {"size": 64}, "width": 16},
     "baseline": {"view": {"size": 64}, "pooling": "gap+mask", "dropout": 0.0},
     "xception": {"view": {"size": 64}, "dropout": 0.0},
     "efficientnet": {"view": {"size": 64}, "dropout": 0.0},

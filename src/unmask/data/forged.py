@@ -15,7 +15,7 @@ import torch
 from unmask.core.errors import DataError, IntakeError
 from unmask.core.seeds import rng
 from unmask.core.types import Face, Sample, UInt8Image, ViewConfig
-from unmask.data.degradations import PostConfig, post_process
+from unmask.data.degradations import INTERPOLATIONS, PostConfig, post_process, u8
 from unmask.data.forgeries import EDITS, Forged, check_names, forge
 from unmask.data.forgeries.changes import draw_change, draw_codec
 from unmask.data.intake import decode
@@ -59,7 +59,8 @@ class ForgedStream:
     """Probability of an earlier JPEG, on a grid of its own, before the forgery."""
     larger: float = 0.5
     """Probability of forging above the view's size (up to twice, never above the photo's own resolution) and
-    resizing after, as edits are made in life. ``face`` and ``frame`` views only."""
+    resizing after, as edits are made in life. ``native`` views are resized before, with a random kernel: the traces
+    looked for there are those of the last step."""
     cache_mb: int = 1024
     """Decoded photos are kept in memory up to this many megabytes (per process)."""
 
@@ -173,14 +174,17 @@ class ForgedStream:
             aims = [Face((x1 + dx, y1 + dy, x2 + dx, y2 + dy))]
         else:
             aims = []
-        if config.kind != "native" and generator.random() < self.larger:
-            full = max(height, width)
+        if generator.random() < self.larger:
+            full = min(height, width) if config.kind == "native" else max(height, width)
             if face is not None and config.kind == "face":
                 full = min(full, round(_side(face) * config.margin))
             wanted = config.size * generator.uniform(1, 2)
             config = replace(config, size=max(config.size, min(round(wanted), full)))
         view = views(image, aims, config)[0]
         crop = view.pixels
+        if config.kind == "native" and config.size != self.view.size:
+            kernel = INTERPOLATIONS[str(generator.choice(list(INTERPOLATIONS)))]
+            crop = u8(cv2.resize(crop, (self.view.size, self.view.size), interpolation=kernel))
         if face is not None:
             face = _moved(face, view.box, crop.shape[0])
             if max(face.box[:2]) > 0.8 * crop.shape[0] or min(face.box[2:]) < 0.2 * crop.shape[0]:

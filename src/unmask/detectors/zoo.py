@@ -12,6 +12,7 @@ from unmask.detectors.attention_npr import AttentionNPR, AttentionNPRConfig
 from unmask.detectors.base import AnyDetector, DetectorConfig
 from unmask.detectors.baseline import Baseline, BaselineConfig
 from unmask.detectors.meso import Meso, MesoConfig
+from unmask.detectors.residual_cnn import ResidualCNN, ResidualCNNConfig
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ ZOO: dict[str, ZooEntry] = {
     ),
     "npr": ZooEntry(
         AttentionNPRConfig(weighting="single"), AttentionNPR, "the published single-scale NPR detector (CVPR 2024)"
+    ),
+    "residual_cnn": ZooEntry(
+        ResidualCNNConfig(), ResidualCNN, "standardised residuals at full resolution into a small network"
     ),
     "baseline": ZooEntry(BaselineConfig(), Baseline, "any timm backbone with a U-Net mask decoder (MobileNetV2)"),
     "xception": ZooEntry(BaselineConfig(backbone="Xception", decoder="none"), Baseline, "Xception, label only"),

@@ -8,16 +8,21 @@ import numpy as np
 
 from unmask.core.types import Face, UInt8Image
 from unmask.data.forgeries.base import Draft, Region
+from unmask.data.forgeries.processing import draw_processing
 from unmask.data.forgeries.regions import HALVES, SMALL, WHOLE, outline_near, soft_region
 
 
 def draw_resynthesis(
     image: UInt8Image, face: Face | None, rng: np.random.Generator, donors: Sequence[UInt8Image]
 ) -> Draft | None:
-    """The whole photo through a small upsampling network; the mask is 1 everywhere."""
+    """The whole photo through a small upsampling network; the mask is 1 everywhere.
+
+    Photo and counterpart are then processed, each in its own way, most of them to one sharpness.
+    """
     from unmask.data.forgeries.resynthesis import resynthesize
 
-    return Draft(image, resynthesize(image, rng), Region(0, 0, np.ones(image.shape[:2], np.float32)))
+    real, fake = draw_processing(image, resynthesize(image, rng), rng)
+    return Draft(real, fake, Region(0, 0, np.ones(image.shape[:2], np.float32)))
 
 
 def draw_resynthesis_part(
