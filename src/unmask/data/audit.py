@@ -229,7 +229,7 @@ def _probes(seen: Sequence[tuple[Row, _Look]], seed: int) -> list[Finding]:
         measured = f"AUC {result.auc:.2f} [{result.low:.2f}, {result.high:.2f}]"
         if result.low <= 0.5:
             findings.append(Finding(check, "ok", f"labels cannot be told from {what}: {measured}", numbers=numbers))
-        elif result.auc < 0.6:
+        elif result.auc < 0.6 or result.low < 0.55:  # may be chance: three probes are made
             findings.append(
                 Finding(check, "note", f"labels can hardly be told from {what}: {measured}", numbers=numbers)
             )

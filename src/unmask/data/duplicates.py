@@ -13,8 +13,10 @@ from unmask.core.types import UInt8Image
 HASH_DISTANCE = 7
 """Two of 64 hash bits in 8 bands of 8: images that differ in at most 7 bits agree on a whole band."""
 SAME_PICTURE = 0.97
-"""Correlation of two thumbnails from which they count as one picture. Portraits of different people in one pose
-share hashes (measured: within 8 bits) but stay below 0.9; resizing, JPEG and mild colour changes stay above 0.98."""
+"""Correlation of two thumbnails from which they count as one picture. Among 1,248 portraits (778,128 pairs) the
+highest of two different pictures is 0.964 and the next 0.914; resizing to 224 pixels, JPEG of quality 30, blur of 3
+pixels, greyscale, brightness + 20 % and contrast + 30 % all stay above 0.98. A crop of 2 % per side is found in 7 of
+10 cases, of 5 % hardly ever, a mirrored copy never."""
 
 _BITS = np.uint64(1) << np.arange(64, dtype=np.uint64)
 

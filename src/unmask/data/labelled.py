@@ -127,7 +127,8 @@ class ManifestStream:
         faces = self.faces.get(row.path, ())
         if self.view.kind == "face" and not faces:
             raise DataError("no_view", "there is no face in it")
-        cut = self._choose(image.pixels, faces, mask if row.label else None, rng(self.seed, epoch * self.shuffle, position, "view"))
+        generator = rng(self.seed, epoch if self.shuffle else 0, position, "view")
+        cut = self._choose(image.pixels, faces, mask if row.label else None, generator)
         square = cut(image.pixels)
         pixels = [square.pixels]
         if row.pair:

@@ -136,6 +136,7 @@ def probe(
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     x = np.asarray(features, float).reshape(len(labels), -1)
     y, fold = np.asarray(labels), np.asarray(folds)
@@ -147,7 +148,8 @@ def probe(
         trees = HistGradientBoostingClassifier(
             max_iter=50, max_leaf_nodes=8, min_samples_leaf=5, l2_regularization=1.0, early_stopping=False
         )
-        for model in (make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)), trees):
-            scores[~train] += model.fit(x[train], y[train]).predict_proba(x[~train])[:, 1] / 2
+        with threadpool_limits(1):  # little data: more threads only wait for each other
+            for model in (make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)), trees):
+                scores[~train] += model.fit(x[train], y[train]).predict_proba(x[~train])[:, 1] / 2
     auc, low, high = auc_interval(scores, y, families, seed)
     return Probe(auc, low, high, scores)
