@@ -23,6 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "attention_npr": {"view": {"size": 64}},
     "npr": {"view": {"size": 64}},
     "residual_cnn": {"view": {"size": 64}, "width": 16},
+    "residual_unet": {"view": {"size": 64}, "blocks": 1, "dropout": 0.0},
     "baseline": {"view": {"size": 64}, "pooling": "gap+mask", "dropout": 0.0},
     "xception": {"view": {"size": 64}, "dropout": 0.0},
     "efficientnet": {"view": {"size": 64}, "dropout": 0.0},

@@ -13,6 +13,7 @@ from unmask.detectors.base import AnyDetector, DetectorConfig
 from unmask.detectors.baseline import Baseline, BaselineConfig
 from unmask.detectors.meso import Meso, MesoConfig
 from unmask.detectors.residual_cnn import ResidualCNN, ResidualCNNConfig
+from unmask.detectors.residual_unet import ResidualUNet, ResidualUNetConfig
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ ZOO: dict[str, ZooEntry] = {
     ),
     "residual_cnn": ZooEntry(
         ResidualCNNConfig(), ResidualCNN, "standardised residuals at full resolution into a small network"
+    ),
+    "residual_unet": ZooEntry(
+        ResidualUNetConfig(), ResidualUNet, "a pretrained network that also hears standardised residuals, with a mask"
     ),
     "baseline": ZooEntry(BaselineConfig(), Baseline, "any timm backbone with a U-Net mask decoder (MobileNetV2)"),
     "xception": ZooEntry(BaselineConfig(backbone="Xception", decoder="none"), Baseline, "Xception, label only"),

@@ -150,6 +150,13 @@ def _faces(rows: Sequence[Row], recipe: Recipe, keep: Path | None, progress: Pro
     return {row.path: known[row.path] for row in rows}
 
 
+def _smaller(view: ViewConfig, size: int | None) -> ViewConfig:
+    """The view cut down to squares of ``size`` at the same scale."""
+    if size is None:
+        return view
+    return dataclasses.replace(view, size=size, margin=view.margin * size / view.size)
+
+
 def build_streams(
     recipe: Recipe,
     view: ViewConfig,
@@ -201,7 +208,7 @@ def build_streams(
         post = functools.partial(post_process, config=data.post)
         stream: SampleStream = ManifestStream(
             train,
-            view,
+            _smaller(view, data.size),
             faces,
             seed=seed,
             balance="class",
@@ -211,12 +218,21 @@ def build_streams(
         return Streams(stream, ManifestStream(validation, view, faces, seed=seed, shuffle=False), about)
     kinds = [name for name, forgery in FORGERIES.items() if answers in (forgery.answers, "both")]
     drawn = data.forgeries or dict.fromkeys(kinds, 1.0)
-    common: dict[str, Any] = {"view": view, "faces": faces, "post": data.post, "matched": data.matched}
+    common: dict[str, Any] = {"faces": faces, "post": data.post, "matched": data.matched}
     common |= {"recompressed": data.recompressed, "larger": data.larger}
     return Streams(
         ForgedStream(
-            train, forgeries=drawn, seed=seed, repeat=data.repeat, jitter=data.jitter, flip=data.flip, **common
+            train,
+            _smaller(view, data.size),
+            forgeries=drawn,
+            seed=seed,
+            repeat=data.repeat,
+            jitter=data.jitter,
+            flip=data.flip,
+            **common,
         ),
-        ForgedStream(validation, forgeries=held.forgeries or drawn, seed=seed + 1, jitter=0.0, flip=False, **common),
+        ForgedStream(
+            validation, view, forgeries=held.forgeries or drawn, seed=seed + 1, jitter=0.0, flip=False, **common
+        ),
         about | {"forgeries": {"train": drawn, "validation": held.forgeries or drawn}},
     )

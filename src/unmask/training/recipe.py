@@ -43,6 +43,9 @@ class DataConfig:
     detector is there for (edits, whole re-syntheses, or both)."""
     post: PostConfig = field(default_factory=PostConfig)
     """What happens to both classes alike after the forgery."""
+    size: int | None = None
+    """Train on squares of this side cut at the detector's own scale (validation keeps its full view); null = its view.
+    Smaller squares are cheaper, and a design that averages over places does not mind."""
     flip: bool = True
     """Mirror half of the samples."""
     repeat: int = 1
