@@ -1,1 +1,1 @@
-"""Running a detector over data and writing what it scored."""
+"""Measure detectors on labelled images, next to the baselines that shortcuts reach, and compare them in pairs."""

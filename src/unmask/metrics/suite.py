@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import numpy.typing as npt
 
 from unmask.metrics.bootstrap import bootstrap_image, bootstrap_means
@@ -27,6 +28,7 @@ def image_metrics(
     labels: npt.ArrayLike,
     groups: Sequence[str] | None = None,
     *,
+    ranking: npt.ArrayLike | None = None,
     threshold: float = 0.5,
     seed: int = 0,
 ) -> dict[str, Measure]:
@@ -36,6 +38,8 @@ def image_metrics(
         scores: (N,) calibrated P(fake); other scores give everything but ``ece`` and ``brier``.
         labels: (N,) 1 = fake.
         groups: N names for intervals by group bootstrap; None: no intervals.
+        ranking: (N,) what orders the images for AUC, AP, EER, TPR@FPR and FAR@FRR, e.g. logits, which no sigmoid has
+            rounded together; default the scores.
         threshold: for accuracy, precision, recall, F1, FRR and FAR; never chosen on these scores.
         seed: of the bootstrap.
 
@@ -43,15 +47,17 @@ def image_metrics(
     >>> found["auc"].value, found["tpr@fpr=0.01"].reason
     (1.0, 'unresolvable: 1 real images, FRR 0.01 needs 300')
     """
-    ranked = split_scores(scores, labels)
+    ranked = split_scores(scores if ranking is None else ranking, labels)
     found = {"auc": auc(ranked), "ap": average_precision(ranked), "eer": eer(ranked)}
-    found |= confusion(ranked, threshold).measures()
+    found |= confusion(split_scores(scores, labels), threshold).measures()
     found |= {f"tpr@fpr={point:g}": tpr_at_fpr(ranked, point) for point in FRR_POINTS}
     found |= {f"far@frr={point:g}": far_at_frr(ranked, point) for point in FRR_POINTS}
     found |= {"ece": expected_calibration_error(scores, labels), "brier": brier(scores, labels)}
     if groups is None:
         return found
-    limits = bootstrap_image(scores, labels, groups, threshold=threshold, frr_points=FRR_POINTS, seed=seed)
+    limits = bootstrap_image(
+        scores, labels, groups, ranking=ranking, threshold=threshold, frr_points=FRR_POINTS, seed=seed
+    )
     return {
         name: measure if measure.reason or name not in limits else Measure(measure.value, *limits[name])
         for name, measure in found.items()
@@ -61,8 +67,6 @@ def image_metrics(
 def pixel_summary(values: PixelMetrics, groups: Sequence[str] | None = None, *, seed: int = 0) -> dict[str, Measure]:
     """Means over images: ``pixel_f1``, ``pixel_iou``, ``pixel_auc`` over forged ones, ``false_alarm_area`` over
     authentic ones, each with its interval when groups are given."""
-    import numpy as np
-
     result = {}
     for name, column in zip(("pixel_f1", "pixel_iou", "pixel_auc", "false_alarm_area"), values, strict=True):
         known = ~np.isnan(column)

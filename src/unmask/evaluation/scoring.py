@@ -1,0 +1,206 @@
+"""Labelled files to predictions: decode, match, find faces, ask the detector exactly as ``unmask detect`` does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unmask.analysis.analyzer import CHUNK_IMAGES, CHUNK_PIXELS, Analyzer
+from unmask.analysis.combination import combined_logit
+from unmask.analysis.judge import judge
+from unmask.core.errors import UnmaskError
+from unmask.core.types import Face, FloatMap
+from unmask.data.faces import FaceFinder
+from unmask.data.intake import Decoded, decode
+from unmask.data.manifest import Row
+from unmask.data.masks import read_mask
+from unmask.data.shortcuts import blur_score, metadata_features
+from unmask.detectors.scoring import ImageScore, probability, score_images
+from unmask.evaluation.matching import Matching, scale_face, scale_mask
+from unmask.evaluation.predictions import PIXEL
+from unmask.metrics.pixel import pixel_metrics
+from unmask.reports.evidence import Evidence
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FileError:
+    """A labelled file that could not be scored; it counts in no metric."""
+
+    path: str
+    label: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Item:
+    row: Row
+    decoded: Decoded
+    truth: FloatMap | None
+    """(H, W) true mask at the size of ``decoded``; zeros for a real image; None = not known."""
+    faces: tuple[Face, ...] | None
+    """As given; None = to be searched for."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """What came out of a list of rows."""
+
+    records: list[Record]
+    """For :func:`unmask.evaluation.predictions.build`."""
+    rows: list[Row]
+    """Of the records, in their order."""
+    metadata: npt.NDArray[np.float64]
+    """(N, D) metadata features of the same images."""
+    errors: list[FileError]
+
+
+def _read(row: Row, boxes: Mapping[str, Sequence[Face]], matching: Matching) -> _Item:
+    original = decode(Path(row.path))
+    truth = None
+    if row.label == 0:
+        truth = np.zeros(original.pixels.shape[:2], np.float32)
+    elif row.mask:
+        truth = read_mask(row.mask, original)
+    decoded = matching.apply(original)
+    shape = decoded.pixels.shape
+    faces = boxes.get(str(Path(row.path).resolve()))
+    return _Item(
+        row,
+        decoded,
+        None if truth is None else scale_mask(truth, (shape[0], shape[1])),
+        None if faces is None else tuple(scale_face(face, original.pixels.shape, shape) for face in faces),
+    )
+
+
+def _record(item: _Item) -> Record:
+    """What needs no detector: the row's own columns and the blur baseline."""
+    record = asdict(item.row)
+    record["blur"] = blur_score(item.decoded.pixels)
+    return record
+
+
+class DetectorScorer:
+    """Adds score, logit, verdict, status and pixel metrics to records."""
+
+    def __init__(self, analyzer: Analyzer, device: str = "cpu") -> None:
+        self.bench = analyzer.bench
+        self._finder = FaceFinder(device=device)
+
+    def __call__(self, items: Sequence[_Item]) -> list[Record]:
+        """One record per item."""
+        images = [item.decoded.pixels for item in items]
+        found = iter(self._finder.find([i.decoded.pixels for i in items if i.faces is None]))
+        faces = [tuple(next(found)) if i.faces is None else i.faces for i in items]
+        by_member = [score_images(member.detector, images, faces) for member in self.bench.members]
+        return [self._answer(item, faces[k], [scored[k] for scored in by_member]) for k, item in enumerate(items)]
+
+    def _answer(self, item: _Item, faces: tuple[Face, ...], scored: Sequence[ImageScore]) -> Record:
+        verdict, evidence = judge(self.bench, item.row.path, item.decoded, faces, scored)
+        return {
+            **_record(item),
+            "score": verdict.score,
+            "logit": self._logit(scored),
+            "verdict": verdict.verdict,
+            "status": verdict.status,
+            **_pixels(item, evidence),
+        }
+
+    def _logit(self, scored: Sequence[ImageScore]) -> float | None:
+        known = [(m, s.logit) for m, s in zip(self.bench.members, scored, strict=True) if s.logit is not None]
+        if not known:
+            return None
+        if self.bench.calibration is None:
+            return known[0][1]
+        return combined_logit(*(probability(x, m.calibration.scale, m.calibration.offset) for m, x in known))
+
+
+def _pixels(item: _Item, evidence: Evidence) -> Record:
+    if evidence.heatmap is None or item.truth is None:
+        return {}
+    heat = evidence.heatmap.clip(0.0, 1.0)  # resizing may overshoot by a rounding error
+    found = pixel_metrics(heat[None], item.truth[None], evidence.mask_threshold)
+    return {name: float(values[0]) for name, values in zip(PIXEL, found, strict=True)}
+
+
+def baselines_only(items: Sequence[_Item]) -> list[Record]:
+    """Records of images that another tool has scored."""
+    return [_record(item) for item in items]
+
+
+def score_rows(
+    rows: Sequence[Row],
+    scorer: Callable[[Sequence[_Item]], list[Record]],
+    *,
+    boxes: Mapping[str, Sequence[Face]] | None = None,
+    matching: Matching | None = None,
+    progress: Progress | None = None,
+) -> Scored:
+    """Score labelled files in bounded memory; a file that cannot be scored is an error, never a number.
+
+    Args:
+        rows: what to score.
+        scorer: a :class:`DetectorScorer`, or :func:`baselines_only`.
+        boxes: faces by path, in pixels of the upright original; other images are searched.
+        matching: brings all images to one size and quality first.
+        progress: told how many rows are done, of how many.
+    """
+    given = {str(Path(path).resolve()): faces for path, faces in (boxes or {}).items()}
+    result = Scored([], [], np.empty((0, 0)), [])
+    features: list[npt.NDArray[np.float64]] = []
+    for chunk, done in _chunks(rows, given, matching or Matching(), result.errors):
+        for item, answer in _score(chunk, scorer):
+            if isinstance(answer, FileError):
+                result.errors.append(answer)
+                continue
+            result.records.append(answer)
+            result.rows.append(item.row)
+            features.append(metadata_features(item.decoded))
+        if progress is not None:
+            progress(done, len(rows))
+    stacked = np.stack(features) if features else np.empty((0, 0))
+    return Scored(result.records, result.rows, stacked, result.errors)
+
+
+def _chunks(
+    rows: Sequence[Row], boxes: Mapping[str, Sequence[Face]], matching: Matching, errors: list[FileError]
+) -> Iterator[tuple[list[_Item], int]]:
+    """Readable images, a chunk at a time, each with the number of rows that have been read by then."""
+    chunk: list[_Item] = []
+    pixels = 0
+    for number, row in enumerate(rows, 1):
+        try:
+            chunk.append(_read(row, boxes, matching))
+            pixels += chunk[-1].decoded.pixels.size // 3
+        except UnmaskError as error:
+            errors.append(FileError(row.path, row.label, error.code, error.message))
+        if len(chunk) == CHUNK_IMAGES or pixels >= CHUNK_PIXELS or number == len(rows):
+            yield chunk, number
+            chunk, pixels = [], 0
+
+
+def _score(
+    items: Sequence[_Item], scorer: Callable[[Sequence[_Item]], list[Record]]
+) -> Iterator[tuple[_Item, Record | FileError]]:
+    """Answers of a chunk; if it fails as a whole, image by image, so that a bad one spoils only itself."""
+    try:
+        yield from zip(items, scorer(items), strict=True)
+    except Exception as error:
+        if len(items) > 1:
+            for item in items:
+                yield from _score([item], scorer)
+            return
+        code = error.code if isinstance(error, UnmaskError) else "failed"
+        logger.warning("%s could not be scored: %s", items[0].row.path, error, exc_info=code == "failed")
+        yield items[0], FileError(items[0].row.path, items[0].row.label, code, str(error))
