@@ -6,7 +6,8 @@ Zhang, Zhang, Li, Qiao: Joint Face Detection and Alignment Using Multitask Casca
 Departures from the usual loop, none of which changes what the three networks are: levels are packed side by side
 instead of being run one by one; crops for the second and third network are averaged from a half-size pyramid
 (``roi_align``) instead of being cut and resized one by one; coordinates are continuous (pixel 0 covers 0..1), so the
-``+ 1`` and ``- 1`` of the original are gone; parts of a crop beyond the image are black, as in the original.
+``+ 1`` and ``- 1`` of the original are gone; the image is surrounded by grey, and the first network may look half a
+window into it, so that faces cut by the frame are found.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from unmask.core.errors import WeightsError
 from unmask.core.types import UInt8Image
 
 CELL, STRIDE = 12, 2  # the first network's window and step in pixels
-BLACK = -127.5 / 128
+MARGIN, FILL = 6, 128  # grey around each pyramid level, so that faces cut by the frame are found
 CANVAS_PIXELS = 1 << 18  # most pixels the first network sees at once on a CPU: what stays in its caches
 GROUP_PIXELS = 12 << 20  # most pixels of photos searched together
 CROPS = 256  # most crops the second network sees at once on a CPU; the third a quarter of it
@@ -131,10 +132,12 @@ class _Pack(NamedTuple):
     """Where shelves begin, and the canvas's height: the canvas may be cut there."""
 
 
-def _pack(copies: Sequence[UInt8Image], photos: Sequence[UInt8Image], owner: Sequence[int]) -> _Pack:
-    """Shelf packing, tallest first, each copy on the first shelf with room. Gaps stay black."""
+def _pack(
+    copies: Sequence[UInt8Image], photos: Sequence[UInt8Image], owner: Sequence[int], margin: int = 0, fill: int = 0
+) -> _Pack:
+    """Shelf packing, tallest first, each copy with its (even) margin on the first shelf with room."""
     sizes = np.array([c.shape[:2] for c in copies])
-    even = sizes + sizes % 2
+    even = sizes + sizes % 2 + 2 * margin
     width = int(max(even[:, 1].max(), 2 * np.ceil(np.sqrt(even.prod(1).sum()) / 2)))
     place = np.zeros((len(copies), 4), int)
     used: list[int] = []
@@ -145,9 +148,9 @@ def _pack(copies: Sequence[UInt8Image], photos: Sequence[UInt8Image], owner: Seq
         if shelf == len(used):
             used.append(0)
             rows.append(rows[-1] + int(h))
-        place[i] = rows[shelf], used[shelf], *sizes[i]
+        place[i] = rows[shelf] + margin, used[shelf] + margin, *sizes[i]
         used[shelf] += int(w)
-    canvas = np.zeros((rows[-1], width, 3), np.uint8)
+    canvas = np.full((rows[-1], width, 3), fill, np.uint8)
     for copy, (y, x, h, w) in zip(copies, place, strict=True):
         canvas[y : y + h, x : x + w] = copy
     full = np.array([photos[o].shape[:2] for o in owner])
@@ -188,7 +191,7 @@ class MTCNN(nn.Module):
         min_size: float = 30,
         max_side: int = 2048,
         factor: float = 0.709,
-        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8),
     ) -> None:
         super().__init__()
         if not (min_size >= CELL and max_side >= CELL and 0 < factor < 1):
@@ -277,7 +280,7 @@ class MTCNN(nn.Module):
                 scale *= self.factor
         if not copies:
             return torch.zeros(0, 4, device=self.device), torch.zeros(0, dtype=torch.long, device=self.device)
-        pack = _pack(copies, photos, owner)
+        pack = _pack(copies, photos, owner, MARGIN, FILL)
         found = [self._propose_rows(pack, top, bottom) for top, bottom in _cuts(pack, CANVAS_PIXELS * self._chunk)]
         boxes, scores, copy = (torch.cat(parts) for parts in zip(*found, strict=True))
         keep = batched_nms(boxes, scores, copy, 0.5)
@@ -290,10 +293,10 @@ class MTCNN(nn.Module):
         offsets, scores = self.pnet(self._pixels(pack.canvas[top:bottom]))
         copy_at = np.full(scores.shape[1:], -1)
         for i, (y, x, h, w) in enumerate(pack.place):
-            if top <= y < bottom:  # windows wholly on this copy
-                y = (y - top) // STRIDE
-                x = x // STRIDE
-                copy_at[y : y + (h - CELL) // STRIDE + 1, x : x + (w - CELL) // STRIDE + 1] = i
+            if top <= y < bottom:  # windows wholly on this copy and its margin
+                y, x = (y - top - MARGIN) // STRIDE, (x - MARGIN) // STRIDE
+                h, w = ((side + 2 * MARGIN - CELL) // STRIDE + 1 for side in (h, w))
+                copy_at[y : y + h, x : x + w] = i
         copies = torch.from_numpy(copy_at).to(self.device)
         row, column = ((scores[0] >= self.thresholds[0]) & (copies >= 0)).nonzero(as_tuple=True)
         copy = copies[row, column]
@@ -367,5 +370,5 @@ class _Cropper:
         inside = ((rows >= 0) & (rows < h[:, None]))[:, None, :, None] & ((columns >= 0) & (columns < w[:, None]))[
             :, None, None
         ]
-        crops = crops.where(inside, torch.full((), BLACK, device=boxes.device))
+        crops = crops.where(inside, torch.full((), (FILL - 127.5) / 128, device=boxes.device))
         return crops.contiguous(memory_format=torch.channels_last)
