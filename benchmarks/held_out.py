@@ -1,0 +1,64 @@
+"""Fresh forgeries of people that no shipped weights were trained on, for thresholds and for the numbers in the docs.
+
+    UNMASK_DATA=/data python benchmarks/held_out.py OUT_DIR [--ffhq 100]
+
+Writes three data sets, each with a manifest.csv: ``val`` (the people held out of training; models were selected and
+thresholds set on these people), ``people`` (the twenty of fixtures_pd_cc0, never seen by anything), ``ffhq``
+(development evaluation only). Per photo three edits of any kind, kinds never trained on included, and one
+re-synthesis; both classes are JPEG quality 95. Prints counts and data hashes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from unmask.core.types import Face, UInt8Image
+from unmask.data.faces import FaceFinder
+from unmask.data.forged_files import write_forgeries
+from unmask.data.manifest import Manifest, Row, read_manifest, write_manifest
+
+SEED = 2026
+
+
+def forge(name: str, rows: list[Row], data: Path, out: Path, split: str) -> None:
+    finder = FaceFinder()
+
+    def find_faces(_: str, pixels: UInt8Image) -> list[Face]:
+        return finder.find([pixels])[0]
+
+    names = {os.path.relpath(row.path, data): row for row in rows}
+    groups = {photo: row.group for photo, row in names.items()}
+    common = {"seed": SEED, "image_format": "jpg", "groups": groups}
+    edited = write_forgeries(data, list(names), out / name / "edited", find_faces, per_photo=3, **common)
+    made = write_forgeries(data, list(names), out / name / "generated", find_faces, kinds=("resynthesis",), **common)
+    both = edited.rows + [row for row in made.rows if row.label]
+    joined = [replace(row, split=split, source=name) for row in both]
+    write_manifest(out / name / "manifest.csv", joined, overwrite=True)
+    reals = sum(row.label == 0 for row in joined)
+    print(
+        f"{name}: {reals} real, {len(joined) - reals} fake, {len(edited.problems) + len(made.problems)} problems; "
+        f"data hash {Manifest(tuple(joined)).sha256[:16]}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--manifests", type=Path, default=Path("runs/manifests"), help="from benchmarks/ground.py")
+    parser.add_argument("--ffhq", type=int, default=100, help="photos taken of ffhq_real")
+    args = parser.parse_args()
+    data = Path(os.environ["UNMASK_DATA"]) / "data"
+    val = [row for row in read_manifest(args.manifests / "pd_train.csv").rows if row.split == "val"]
+    known = {Path(r.path).stem for r in read_manifest(args.manifests / "fixtures_local.csv").rows if not r.label}
+    congress = read_manifest(args.manifests / "us_congress.csv").rows
+    people = [row for row in congress if Path(row.path).stem in known]
+    ffhq = [r for r in read_manifest(args.manifests / "ffhq_vs_sd3.csv").rows if not r.label][: args.ffhq]
+    for name, rows, split in (("val", val, "val"), ("people", people, "test"), ("ffhq", ffhq, "test")):
+        forge(name, rows, data, args.out, split)
+
+
+if __name__ == "__main__":
+    main()
