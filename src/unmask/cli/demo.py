@@ -84,7 +84,7 @@ def _portrait() -> UInt8Image:
 
 
 def _forge(photo: UInt8Image, face: Face) -> Forged:
-    """The first self-blend, counting from SEED, that takes at least a third of the face at nearly full strength."""
+    """The first self-blend that takes a third of the face at nearly full strength and touches nothing else."""
     from unmask.core.seeds import rng
     from unmask.data.forgeries import forge
 
@@ -92,7 +92,7 @@ def _forge(photo: UInt8Image, face: Face) -> Forged:
     draw = 0
     while True:
         forged = forge("self_blend", photo, face, rng(SEED, "demo", draw))
-        if (forged.mask > 0.8).sum() > (x2 - x1) * (y2 - y1) / 3:
+        if (forged.mask > 0.8).sum() > (x2 - x1) * (y2 - y1) / 3 and (forged.real == photo).all():
             return forged
         draw += 1
 
