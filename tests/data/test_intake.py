@@ -223,12 +223,13 @@ def test_profiles() -> None:
     assert "describes RGB" in mismatch.reasons[0]
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "AVIF", "MPO"])
 def test_animations_and_pages(kind: str) -> None:
     pages = [Image.fromarray(np.full((20, 30, 3), 40 * i, np.uint8)) for i in range(1, 4)]
     options = {"lossless": True} if kind == "WEBP" else {}
     decoded = decode(encode(pages[0], kind, save_all=True, append_images=pages[1:], **options))
     assert decoded.frames == 3 and decoded.reasons[0].startswith("3 frames")
+    assert decoded.format == ("JPEG" if kind == "MPO" else kind)  # MPO: JPEGs one after the other
     assert np.abs(decoded.pixels.astype(int) - 40).max() <= 2
 
 
@@ -237,9 +238,9 @@ def test_too_many_frames_is_refused_fast() -> None:
     assert decode(data, Limits(frames=5)).frames == 2  # equal neighbours are merged by the writer
     frame = b"\x2c\0\0\0\0\1\0\1\0\0\2\2\x4c\1\0"
     bomb = encode(Image.new("P", (1, 1)), "GIF")[:-1] + frame * 1_000_000 + b";"
-    start = time.perf_counter()
+    start = time.process_time()
     assert code_of(bomb) == "too_large"
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_float_and_integer_pixels_are_refused_not_guessed() -> None:
@@ -319,26 +320,29 @@ def _claims(kind: str, side: int) -> bytes:
         at = data.index(b"\xff\xc0")
         data[at + 5 : at + 9] = struct.pack(">HH", side, side)
     elif kind == "TIFF":
-        file = io.BytesIO()
-        Image.fromarray(PHOTO).save(file, "TIFF")
-        data = bytearray(file.getvalue().replace(struct.pack("<HHIHH", 256, 4, 1, 48, 0), b"W").replace(b"", b""))
-        data = bytearray(file.getvalue())
         for tag in (256, 257):
-            for kind_code in (3, 4):
-                at = data.find(struct.pack("<HHI", tag, kind_code, 1))
-                if at >= 0:
-                    data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, side)
+            at = next(at for code in (3, 4) if (at := data.find(struct.pack("<HHI", tag, code, 1))) >= 0)
+            data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, side)
+    elif kind == "WEBP":  # a lossless chunk with 14 bits for each side
+        body = b"\x2f" + struct.pack("<I", (side - 1) | (side - 1) << 14) + bytes(63)
+        data = bytearray(b"WEBPVP8L" + struct.pack("<I", len(body)) + body)
+        data = bytearray(b"RIFF" + struct.pack("<I", len(data)) + data)
+    elif kind == "AVIF":
+        at = data.index(b"ispe") + 8
+        data[at : at + 8] = struct.pack(">II", side, side)
     return bytes(data)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "JPEG", "TIFF"])
-@pytest.mark.parametrize("side", [60_000, 12_000])
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("side", [60_000, 16_000, 12_000])
 def test_hostile_headers_are_refused_before_decoding(kind: str, side: int) -> None:
+    if kind in ("WEBP", "AVIF") and side > 16_383:
+        pytest.skip("the format (WebP) or its decoder (AVIF) has no such size")
     data = _claims(kind, side)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start = time.process_time()
     assert code_of(data) == "too_large"
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
 
 
