@@ -24,6 +24,8 @@ __all__ = ["EDITS", "FORGERIES", "Draft", "Forged", "Forgery", "Region", "check_
 
 SMALLEST = 64
 """Shortest side of a photo that can be forged, in pixels."""
+LARGEST = 32766
+"""Longest side, in pixels: OpenCV's warps count in 16 bits."""
 _ATTEMPTS = 12
 
 FORGERIES: dict[str, Forgery] = {
@@ -67,14 +69,14 @@ def forge(
 
     Args:
         name: a key of :data:`FORGERIES`.
-        image: uint8 RGB (H, W, 3), both sides at least 64 pixels.
+        image: uint8 RGB (H, W, 3), both sides 64 to 32766 pixels.
         face: the face to work on, in the image's pixels; it may reach over the frame. None: anywhere.
         rng: the draw; the same state gives the same forgery.
         donors: other photos' patches, uint8 RGB, that splices may take content from; the caller vouches that no
             face is in them.
 
     Raises:
-        DataError: an unknown name (``unknown_forgery``), an image of another type or too small (``bad_image``), or a
+        DataError: an unknown name (``unknown_forgery``), an image of another type or size (``bad_image``), or a
             photo on which no visible forgery of this kind was found (``cannot_forge``; e.g. copy-move on a blank).
 
     >>> import numpy as np
@@ -84,10 +86,11 @@ def forge(
     (1, (96, 80), True)
     """
     check_names([name])
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < SMALLEST:
+    good = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    if not good or min(image.shape[:2]) < SMALLEST or max(image.shape[:2]) > LARGEST:
         raise DataError(
             "bad_image",
-            f"a forgery needs a uint8 RGB image with sides of at least {SMALLEST} pixels, "
+            f"a forgery needs a uint8 RGB image with sides of at least {SMALLEST} and at most {LARGEST} pixels, "
             f"got {image.dtype} {image.shape}",
         )
     forgery = FORGERIES[name]
