@@ -53,8 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
     from unmask.core.errors import ConfigError
     from unmask.evaluation.matching import Matching
-    from unmask.evaluation.output import write_evaluation
-    from unmask.evaluation.run import check_out
+    from unmask.evaluation.output import check_out, write_evaluation
 
     if (args.detector is None) == (args.scores is None):
         raise ConfigError("bad_config", "name either a detector or --scores FILE")
@@ -64,7 +63,11 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("bad_config", "--calibrate-on goes with --scores: weights bring their own thresholds")
     matching = Matching(args.size, args.jpeg_quality)
     check_out(args.out)
-    about = {"command": shlex.join(["unmask", *sys.argv[1:]]), "data": str(args.data or args.scores)}
+    about = {
+        "name": Path(args.detector or args.scores).stem,
+        "command": shlex.join(["unmask", *sys.argv[1:]]),
+        "data": str(args.data or args.scores),
+    }
     evaluation = (_scores if args.scores else _detector)(args, matching, about)
     content = write_evaluation(args.out, evaluation)
     if args.json:
@@ -144,7 +147,7 @@ def show(evaluation: Evaluation) -> None:
     from unmask.reports.page import number, percent
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    heads = ["images", "n", "AUC", "95 %", "pixel F1", "FRR", "TPR", "coverage", "blur", "metadata"]
+    heads = ["images", "n", "AUC", "95 %", "px F1", "FRR", "TPR", "cover", "blur", "meta"]
     for name in heads:
         table.add_column(
             name, justify="left" if name == "images" else "right", no_wrap=name != "images", overflow="fold"
@@ -157,15 +160,15 @@ def show(evaluation: Evaluation) -> None:
             cells += ["–", "–", "–"]
         else:
             found = (row.verdicts["real"]["fake"], row.verdicts["fake"]["fake"], row.verdicts["coverage"])
-            cells += [percent(share["rate"]) for share in found]
+            cells += [percent(share["rate"], 0) for share in found]
         cells += [number(row.baselines[name]["auc"].value) for name in ("blur", "metadata")]
         table.add_row(*map(Text, cells))
     console = Console(highlight=False)
     console.print(table)
     console.print(
         Text(
-            "n: fakes + reals; FRR, TPR: reals and fakes called fake at the detector's thresholds; coverage: share with a "
-            "verdict; blur, metadata: AUC of an untrained score and of a probe that sees no pixel",
+            "n: fakes + reals; FRR, TPR: reals and fakes called fake at the detector's thresholds; cover: share with a "
+            "verdict; blur, meta: AUC of an untrained blur score and of a probe that sees only file metadata",
             "dim",
         )
     )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from unmask import __version__
+from unmask.core.errors import ConfigError
 from unmask.core.files import atomic_path, write_text
 from unmask.evaluation.predictions import write_predictions
 from unmask.evaluation.run import Evaluation
@@ -22,6 +23,16 @@ from unmask.reports import figures
 from unmask.reports.evaluation_page import write_evaluation_page
 
 CSV_COLUMNS = ("kind", "name", "against", "n_real", "n_fake", "scorer", "metric", "value", "low", "high", "reason")
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder that already holds something, before hours of work.
+
+    Raises:
+        ConfigError: ``exists``.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError("exists", f"{out} is not an empty folder; choose a new one (nothing is overwritten)")
 
 
 def machine() -> str:

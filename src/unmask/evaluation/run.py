@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unmask.analysis.analyzer import Analyzer
-from unmask.core.errors import ConfigError, DataError
+from unmask.core.errors import DataError
 from unmask.core.types import Face
 from unmask.core.verdict import Thresholds
 from unmask.data.manifest import Row, check_rows, data_hash, read_manifest
@@ -223,13 +223,3 @@ def _measure(
 
 def _first(errors: Sequence[FileError]) -> str:
     return f": {errors[0].path}: {errors[0].message}" if errors else ""
-
-
-def check_out(out: Path) -> None:
-    """Refuse a folder that already holds something, before hours of work.
-
-    Raises:
-        ConfigError: ``exists``.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError("exists", f"{out} is not an empty folder; choose a new one (nothing is overwritten)")

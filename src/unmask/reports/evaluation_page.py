@@ -12,17 +12,13 @@ from unmask.reports.page import MISSING, data_uri, percent, write_page
 
 SHOWN_ERRORS = 50
 RANK = (
-    ("auc", "AUC"),
-    ("ap", "AP"),
-    ("eer", "EER"),
-    ("tpr@fpr=0.01", "TPR at 1 % FRR"),
-    ("tpr@fpr=0.05", "TPR at 5 % FRR"),
+    *(("auc", "AUC"), ("ap", "AP"), ("eer", "EER")),
+    *((f"far@frr={x:g}", f"FAR at {100 * x:g} % FRR") for x in (0.001, 0.01, 0.05)),
 )
 AT_HALF = (
     *(("accuracy", "accuracy"), ("balanced_accuracy", "balanced"), ("precision", "precision"), ("recall", "recall")),
     *(("f1", "F1"), ("frr", "FRR"), ("far", "FAR"), ("ece", "ECE"), ("brier", "Brier")),
 )
-OPERATING = tuple((f"far@frr={x:g}", f"FAR at {100 * x:g} % FRR") for x in (0.001, 0.01, 0.05))
 PIXEL = (
     *(("pixel_f1", "pixel F1"), ("pixel_iou", "pixel IoU"), ("pixel_auc", "pixel AUC")),
     ("false_alarm_area", "false-alarm area on reals"),
@@ -46,8 +42,8 @@ def _share(found: Mapping[str, Any]) -> dict[str, str]:
     """A verdict rate as a table cell."""
     if not found["n"]:
         return {"text": MISSING, "interval": "", "why": "no such images"}
-    limits = f"{percent(found['low'])}–{percent(found['high'])}"
-    return {"text": percent(found["rate"]), "interval": f"{found['count']} of {found['n']}, {limits}", "why": ""}
+    limits = f"{100 * found['low']:.1f}–{100 * found['high']:.1f}"
+    return {"text": percent(found["rate"]), "interval": f"{found['count']}/{found['n']}, {limits}", "why": ""}
 
 
 def _table(rows: Sequence[Mapping[str, Any]], group: str, columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -74,8 +70,7 @@ def _verdicts(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         cells = [_share(counts["coverage"]), _share(counts["error"])]
         cells += [_share(counts[truth][answer]) for truth, answer in picked]
         lines.append({"row": row, "cells": cells, "baselines": _baselines(row)})
-    heads = ["coverage", "errors among decided", "reals called fake", "reals called real"]
-    heads += ["fakes called fake (recall)", "fakes called real"]
+    heads = ["coverage", "wrong of decided", "real: fake", "real: real", "fake: fake", "fake: real"]
     return {"heads": heads, "lines": lines, "absent": {}}
 
 
@@ -116,8 +111,7 @@ def write_evaluation_page(
     """
     whole = rows[0]
     tables = [
-        ("Ranking", "How well the score orders images, whatever the threshold.", _table(rows, "metrics", RANK)),
-        ("Operating points", "Threshold chosen on these very images (an oracle).", _table(rows, "metrics", OPERATING)),
+        ("Ranking", "How well the score orders images; FAR at thresholds chosen here.", _table(rows, "metrics", RANK)),
         ("Localization", "Means over images; see the note below.", _table(rows, "pixel", PIXEL)),
         ("At a score of 0.5", "A threshold that nobody chose on these images.", _table(rows, "metrics", AT_HALF)),
     ]
@@ -125,7 +119,7 @@ def write_evaluation_page(
         caption = (
             "Thresholds come with the detector; limits are exact (Clopper-Pearson) and take images as independent."
         )
-        tables.insert(1, ("Verdicts at the thresholds that came with the detector", caption, _verdicts(rows)))
+        tables.insert(1, ("Verdicts at the given thresholds", caption, _verdicts(rows)))
     context = {
         "about": about,
         "facts": _facts(about),

@@ -167,7 +167,7 @@ def bars_figure(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
     rows = [row for row in rows if row["metrics"]["auc"]["value"] is not None][:MOST_BARS]
     if not rows:
         return None
-    figure, axes = _axes("AUC by kind of image", "AUC", "", (6.4, 1.3 + 0.34 * len(rows)))
+    figure, axes = _axes("AUC by kind of image", "AUC", "", (4.8, 1.6 + 0.4 * len(rows)))
     place = np.arange(len(rows))[::-1]
     values = [row["metrics"]["auc"] for row in rows]
     centre = np.array([v["value"] for v in values])
@@ -184,6 +184,6 @@ def bars_figure(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
     axes.axvline(0.5, color=INK, linewidth=0.8, linestyle=":")
     axes.set_xlim(0, 1)
     axes.set_yticks(place, [f"{row['name'][:40]} ({row['n_fake']} + {row['n_real']})" for row in rows], fontsize=8)
-    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.55 / figure.get_figheight()), ncols=3)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     caption = "Lines: 95 % interval by group bootstrap. In brackets: fakes + reals. Below 0.5 the order is wrong."
     return Picture("auc", "AUC by source and manipulation", caption, _png(figure))
