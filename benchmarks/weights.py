@@ -1,0 +1,105 @@
+"""Measure the shipped weights on every development set and print the tables of docs/weights.md.
+
+    UNMASK_DATA=/data python benchmarks/ground.py runs/manifests
+    UNMASK_DATA=/data python benchmarks/held_out.py runs/held_out
+    UNMASK_DATA=/data python benchmarks/weights.py runs/weights [--only NAME ...]
+
+Each row is one `unmask evaluate` whose folder (report, predictions, figures) stays in OUT; rows that are there already
+are only printed again. Both classes are brought to one size and one JPEG quality before they are scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from unmask.cli.main import main as unmask
+
+
+class Run(NamedTuple):
+    """One evaluation."""
+
+    detector: str
+    data: str
+    options: tuple[str, ...] = ()
+
+
+HELD, MANIFESTS = "runs/held_out/{}/manifest.csv", "runs/manifests/{}.csv"
+AT_90 = ("--jpeg-quality", "90")
+RUNS = {
+    "people": Run("default", HELD.format("people"), AT_90),
+    "val": Run("default", HELD.format("val"), (*AT_90, "--split", "val")),
+    "ffhq": Run("default", HELD.format("ffhq"), AT_90),
+    "edited-people": Run("edited", HELD.format("people"), AT_90),
+    "edited-val": Run("edited", HELD.format("val"), (*AT_90, "--split", "val")),
+    "edited-ffhq": Run("edited", HELD.format("ffhq"), AT_90),
+    "edited-fixtures": Run("edited", MANIFESTS.format("fixtures_local"), AT_90),
+    "generated-tpdne": Run("generated", MANIFESTS.format("ffhq_vs_tpdne"), ("--size", "1024", "--jpeg-quality", "75")),
+    "generated-sd3": Run("generated", MANIFESTS.format("ffhq_vs_sd3"), ("--size", "1024", "--jpeg-quality", "75")),
+    "generated-tpdne-512": Run("generated", MANIFESTS.format("ffhq_vs_tpdne"), ("--size", "512", *AT_90)),
+    "generated-sd3-512": Run("generated", MANIFESTS.format("ffhq_vs_sd3"), ("--size", "512", *AT_90)),
+    "generated-nvlabs-256": Run("generated", MANIFESTS.format("ffhq_vs_nvlabs"), ("--size", "256", *AT_90)),
+    "generated-fixtures": Run("generated", MANIFESTS.format("fixtures_generated"), ("--size", "320", *AT_90)),
+    "tpdne": Run("default", MANIFESTS.format("ffhq_vs_tpdne"), ("--size", "512", *AT_90)),
+    "sd3": Run("default", MANIFESTS.format("ffhq_vs_sd3"), ("--size", "512", *AT_90)),
+    "fixtures": Run("default", MANIFESTS.format("fixtures_local"), AT_90),
+}
+
+
+def number(measure: dict[str, Any], limits: bool = True) -> str:
+    if measure["value"] is None:
+        return "–"
+    text = f"{measure['value']:.2f}"
+    return f"{text} [{measure['low']:.2f}, {measure['high']:.2f}]" if limits and measure["low"] is not None else text
+
+
+def share(rate: dict[str, Any]) -> str:
+    return f"{rate['count']}/{rate['n']}"
+
+
+def line(name: str, row: dict[str, Any]) -> str:
+    pixel, verdicts = row["pixel"], row["verdicts"]
+    cells = [
+        name,
+        f"{row['n_real']} / {row['n_fake']}",
+        number(row["metrics"]["auc"]),
+        number(row["pair_order"], limits=False),
+        *(number(row["baselines"][b]["auc"], limits=False) for b in ("blur", "metadata")),
+        *(number(pixel[m], limits=False) if m in pixel else "–" for m in ("pixel_f1", "pixel_iou", "pixel_auc")),
+    ]
+    if verdicts:
+        cells += [share(verdicts["real"]["fake"]), share(verdicts["fake"]["fake"]), share(verdicts["coverage"])]
+    return "| " + " | ".join(cells) + " |"
+
+
+HEAD = (
+    "real / fake|image AUC [95 %]|pair order|blur AUC|metadata AUC|pixel F1|pixel IoU|pixel AUC|reals called fake|"
+    "fakes called fake|coverage"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--only", nargs="*", choices=list(RUNS), default=list(RUNS))
+    args = parser.parse_args()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    print(f"machine: {platform.machine()}, {os.cpu_count()} cores; commit {commit}; seed 0\n")
+    for name in args.only:
+        run, folder = RUNS[name], args.out / name
+        if not (folder / "metrics.json").is_file():
+            unmask(["evaluate", run.detector, "--data", run.data, "--out", str(folder), *run.options])
+        content = json.loads((folder / "metrics.json").read_text())
+        print(f"\n**{name}**: `{content['about']['command']}` (data hash {content['about']['data_sha256'][:16]})\n")
+        print(f"| |{HEAD}|\n|{'---|' * (HEAD.count('|') + 2)}")
+        for row in content["rows"]:
+            print(line(row["name"], row))
+
+
+if __name__ == "__main__":
+    main()
