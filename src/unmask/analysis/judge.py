@@ -37,18 +37,21 @@ class Bench:
     """Of the combined logit; None for a single member, which brings its own."""
     weights_sha256: str
 
-    def combine(self, logits: Sequence[float | None]) -> float | None:
-        """The calibrated score from one logit per member; a member that saw nothing (None) is left out."""
+    def logit(self, logits: Sequence[float | None]) -> float | None:
+        """What the last calibration reads, from one logit per member; a member that saw nothing (None) is left out."""
         known = [(m, logit) for m, logit in zip(self.members, logits, strict=True) if logit is not None]
         if not known:
             return None
         if not all(math.isfinite(logit) for _, logit in known):
             raise UnmaskError("bad_score", "a detector's score of this image is not a number; its weights are damaged")
         if self.calibration is None:
-            member, raw = known[0]
-            return calibrated(member.calibration, raw)
-        raw = combined_logit(*(probability(x, m.calibration.scale, m.calibration.offset) for m, x in known))
-        return calibrated(self.calibration, raw)
+            return known[0][1]
+        return combined_logit(*(probability(x, m.calibration.scale, m.calibration.offset) for m, x in known))
+
+    def score(self, logits: Sequence[float | None]) -> float | None:
+        """The calibrated score from one logit per member."""
+        raw = self.logit(logits)
+        return None if raw is None else calibrated(self.calibration or self.members[0].calibration, raw)
 
 
 def judge(
@@ -67,7 +70,7 @@ def judge(
         UnmaskError: ``bad_score`` when a detector answered with nan or infinity.
     """
     results = tuple(zip(bench.members, scored, strict=True))
-    score = bench.combine([result.logit for _, result in results])
+    score = bench.score([result.logit for _, result in results])
     own = {m.answers: calibrated(m.calibration, result.logit) for m, result in results if result.logit is not None}
     scores = Scores(own.get("edited"), own.get("generated"))
     heatmap, cut = heat(decoded, results)
@@ -136,7 +139,7 @@ def _face_score(bench: Bench, results: Results, face: Face) -> float | None:
                 if view.face is face:
                     logit, alone = float(value), True
         logits.append(logit)
-    return bench.combine(logits) if alone else None
+    return bench.score(logits) if alone else None
 
 
 def _marked(heatmap: FloatMap | None, face: Face, cut: float) -> float | None:
