@@ -228,10 +228,10 @@ class AttentionNPR(Detector[AttentionNPRConfig]):
     @torch.no_grad()
     def evidence(self, image: Tensor) -> dict[str, Tensor]:
         """The residual of each scale, mid-grey = zero, four times amplified."""
-        return {
-            "npr image" if scale == 1 else f"npr {scale:.2f}": (0.5 + 4 * self._residual(image, scale)).clamp(0, 1)
-            for scale in self.scales
-        }
+        shown = {f"npr {s:.2f}": 0.5 + 4 * npr(image, s) for s in self.scales if s < 1}
+        if 1.0 in self.scales and self.config.identity == "shift":
+            shown["left difference"] = 0.5 + 4 * left_difference(image)
+        return {name: value.clamp(0, 1) for name, value in shown.items()}
 
     def departures(self) -> tuple[str, ...]:
         """Where the default differs from the plan."""
