@@ -9,7 +9,7 @@ import skimage.data
 import torch
 
 from unmask.core.types import UInt8Image
-from unmask.nn import mtcnn
+from unmask.nn import mtcnn, packing
 from unmask.nn.mtcnn import MTCNN, Faces
 
 ASTRONAUT: UInt8Image = skimage.data.astronaut()
@@ -68,11 +68,11 @@ def test_the_packed_search_equals_a_level_by_level_loop(network: MTCNN) -> None:
     copies, scale = [], 12 / network.min_size
     level = ASTRONAUT
     while min(ASTRONAUT.shape[:2]) * scale >= 12:
-        level = mtcnn._shrink(level, scale * 512 / level.shape[1])
+        level = packing.shrink(level, scale * 512 / level.shape[1])
         copies.append(level)
         scale *= network.factor
-    pack = mtcnn._pack(copies, [ASTRONAUT], [0] * len(copies), mtcnn.MARGIN, mtcnn.FILL)
-    found = [network._propose_rows(pack, top, bottom) for top, bottom in mtcnn._cuts(pack, 1 << 14)]
+    pack = packing.pack_copies(copies, [ASTRONAUT], [0] * len(copies), mtcnn.MARGIN, mtcnn.FILL)
+    found = [network._propose_rows(pack, top, bottom) for top, bottom in packing.stretches(pack, 1 << 14)]
     boxes, scores, copy = (torch.cat(parts) for parts in zip(*found, strict=True))
     for i, picture in enumerate(copies):
         around = cv2.copyMakeBorder(picture, *[mtcnn.MARGIN] * 4, cv2.BORDER_CONSTANT, value=[mtcnn.FILL] * 3)
@@ -103,8 +103,8 @@ def test_crops_average_and_are_grey_outside(network: MTCNN) -> None:
     """Crops against OpenCV's area average of the same square."""
     rows, columns = np.indices((512, 512))
     photo = np.stack([rows / 2, columns / 2, (rows + columns) / 4], 2).astype(np.uint8)
-    pack = mtcnn._pack(mtcnn._halves(photo), [photo], [0] * len(mtcnn._halves(photo)))
-    crop = mtcnn._Cropper(network._pixels(pack.canvas), pack, torch.tensor([0, len(pack.place)]), torch.device("cpu"))
+    pack = packing.pack_copies(packing.halvings(photo), [photo], [0] * len(packing.halvings(photo)))
+    crop = packing.Cropper(pack, network._pixels(pack.canvas), (mtcnn.FILL - 127.5) / 128)
     boxes = torch.tensor([[100.0, 60, 292, 252], [-48, -48, 48, 48]])
     inside, corner = crop(boxes, torch.zeros(2, dtype=torch.long), 48)
     expected = cv2.resize(photo[60:252, 100:292], (48, 48), interpolation=cv2.INTER_AREA).astype(float)

@@ -94,17 +94,21 @@ def align(
     """
     target = ((TEMPLATE - (0.5, 0.6)) * zoom + (0.5, 0.5 + 0.1 * zoom)) * size
     matrix = similarity(points, target)
-    # A strong reduction is first done by area averaging, so that the warp itself does not alias.
-    scale = math.hypot(matrix[0, 0], matrix[1, 0])
+    linear, shift = matrix[:, :2], matrix[:, 2]
     h, w = image.shape[:2]
-    reduced = (max(1, round(w * scale)), max(1, round(h * scale)))
-    if scale < 0.75:
-        image = cv2.resize(image, reduced, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    to_full = np.array([w / image.shape[1], h / image.shape[0]])
-    warp = matrix.copy()
-    warp[:, :2] *= to_full
+    corners = (np.array([(0, 0), (size, 0), (0, size), (size, size)]) - shift) @ np.linalg.inv(linear).T
+    left, top = np.clip(np.floor(corners.min(0)) - 2, 0, (w - 1, h - 1)).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(0)) + 2, (left + 1, top + 1), (w, h)).astype(int)
+    part = image[top:bottom, left:right]
+    # A strong reduction is first done by area averaging, so that the warp itself does not alias.
+    scale = min(1.0, math.hypot(*linear[:, 0]))
+    wide, high = (max(1, round(n * scale)) for n in (right - left, bottom - top))
+    part = cv2.resize(part, (wide, high), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    warp = np.empty((2, 3))
+    warp[:, :2] = linear * ((right - left) / wide, (bottom - top) / high)
+    warp[:, 2] = shift + linear @ (left, top)
     warp[:, 2] += warp[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV's pixel centres are whole numbers
-    pixels = cv2.warpAffine(image, warp, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    pixels = cv2.warpAffine(part, warp, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return pixels.astype(np.uint8), matrix
 
 

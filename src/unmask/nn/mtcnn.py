@@ -18,14 +18,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.ops import batched_nms, roi_align
+from torchvision.ops import batched_nms
 
 from unmask.core.errors import WeightsError
 from unmask.core.types import UInt8Image
+from unmask.nn.packing import Cropper, Pack, halvings, pack_copies, shrink, stretches
 
 CELL, STRIDE = 12, 2  # the first network's window and step in pixels
 MARGIN, FILL = 6, 128  # grey around each pyramid level, so that faces cut by the frame are found
@@ -117,53 +117,6 @@ def output_net() -> nn.Module:
     return _Net("onet", [*body, _Flatten(), nn.Linear(1152, 256), nn.PReLU(256)], heads)
 
 
-class _Pack(NamedTuple):
-    """Resized copies of images, side by side on one canvas."""
-
-    canvas: UInt8Image
-    """(H, W, 3)."""
-    place: np.ndarray
-    """(R, 4) int: y, x, height, width of each copy on the canvas; y and x are even."""
-    scale: np.ndarray
-    """(R, 2) float: how many canvas pixels one pixel of the photo takes, in x and y."""
-    owner: np.ndarray
-    """(R,) int: index of the photo."""
-    rows: list[int]
-    """Where shelves begin, and the canvas's height: the canvas may be cut there."""
-
-
-def _pack(
-    copies: Sequence[UInt8Image], photos: Sequence[UInt8Image], owner: Sequence[int], margin: int = 0, fill: int = 0
-) -> _Pack:
-    """Shelf packing, tallest first, each copy with its (even) margin on the first shelf with room."""
-    sizes = np.array([c.shape[:2] for c in copies])
-    even = sizes + sizes % 2 + 2 * margin
-    width = int(max(even[:, 1].max(), 2 * np.ceil(np.sqrt(even.prod(1).sum()) / 2)))
-    place = np.zeros((len(copies), 4), int)
-    used: list[int] = []
-    rows = [0]
-    for i in np.argsort(-even[:, 0], kind="stable"):
-        h, w = even[i]
-        shelf = next((s for s, end in enumerate(used) if end + w <= width), len(used))
-        if shelf == len(used):
-            used.append(0)
-            rows.append(rows[-1] + int(h))
-        place[i] = rows[shelf] + margin, used[shelf] + margin, *sizes[i]
-        used[shelf] += int(w)
-    canvas = np.full((rows[-1], width, 3), fill, np.uint8)
-    for copy, (y, x, h, w) in zip(copies, place, strict=True):
-        canvas[y : y + h, x : x + w] = copy
-    full = np.array([photos[o].shape[:2] for o in owner])
-    return _Pack(canvas, place, (sizes / full)[:, ::-1].copy(), np.array(owner), rows)
-
-
-def _shrink(image: UInt8Image, scale: float) -> UInt8Image:
-    if scale == 1:
-        return image
-    h, w = (max(1, round(side * scale)) for side in image.shape[:2])
-    return cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR).astype(np.uint8)
-
-
 def _square(boxes: Tensor) -> Tensor:
     """The squares of the longer side around the same centres."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -236,13 +189,11 @@ class MTCNN(nn.Module):
             yield group
 
     def _search(self, photos: list[UInt8Image]) -> list[Faces]:
-        small = [_shrink(p, min(1.0, self.max_side / max(p.shape[:2]))) for p in photos]
+        small = [shrink(p, min(1.0, self.max_side / max(p.shape[:2]))) for p in photos]
         boxes, owner = self._propose(photos, small)
-        halves = [_halves(s) for s in small]
-        pack = _pack([h for hs in halves for h in hs], photos, [i for i, hs in enumerate(halves) for _ in hs])
-        first = torch.tensor(np.cumsum([0, *map(len, halves)]), device=self.device)
-        canvas = self._pixels(pack.canvas).contiguous()
-        crop = _Cropper(canvas, pack, first, self.device)
+        halves = [halvings(s) for s in small]
+        pack = pack_copies([h for hs in halves for h in hs], photos, [i for i, hs in enumerate(halves) for _ in hs])
+        crop = Cropper(pack, self._pixels(pack.canvas), (FILL - 127.5) / 128)
 
         boxes = _square(boxes)
         offsets, scores = self._run(self.rnet, crop, boxes, owner, 24, CROPS * self._chunk)
@@ -274,21 +225,21 @@ class MTCNN(nn.Module):
             scale = CELL / self.min_size
             base = image
             while min(image.shape[:2]) * scale >= CELL:
-                base = _shrink(image if base is image else base, scale * image.shape[1] / base.shape[1])
+                base = shrink(base, scale * image.shape[1] / base.shape[1])
                 copies.append(base)
                 owner.append(i)
                 scale *= self.factor
         if not copies:
             return torch.zeros(0, 4, device=self.device), torch.zeros(0, dtype=torch.long, device=self.device)
-        pack = _pack(copies, photos, owner, MARGIN, FILL)
-        found = [self._propose_rows(pack, top, bottom) for top, bottom in _cuts(pack, CANVAS_PIXELS * self._chunk)]
+        pack = pack_copies(copies, photos, owner, MARGIN, FILL)
+        found = [self._propose_rows(pack, top, bottom) for top, bottom in stretches(pack, CANVAS_PIXELS * self._chunk)]
         boxes, scores, copy = (torch.cat(parts) for parts in zip(*found, strict=True))
         keep = batched_nms(boxes, scores, copy, 0.5)
         boxes, scores, of = boxes[keep], scores[keep], torch.from_numpy(pack.owner).to(self.device)[copy[keep]]
         keep = batched_nms(boxes, scores, of, 0.7)
         return boxes[keep], of[keep]
 
-    def _propose_rows(self, pack: _Pack, top: int, bottom: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _propose_rows(self, pack: Pack, top: int, bottom: int) -> tuple[Tensor, Tensor, Tensor]:
         """One stretch of the canvas: boxes in photo pixels, scores, and the copy each was found on."""
         offsets, scores = self.pnet(self._pixels(pack.canvas[top:bottom]))
         copy_at = np.full(scores.shape[1:], -1)
@@ -307,30 +258,12 @@ class MTCNN(nn.Module):
         return boxes / scale, scores[0, row, column], copy
 
     def _run(
-        self, net: nn.Module, crop: _Cropper, boxes: Tensor, owner: Tensor, size: int, chunk: int
+        self, net: nn.Module, crop: Cropper, boxes: Tensor, owner: Tensor, size: int, chunk: int
     ) -> tuple[Tensor, ...]:
         """``net`` over square crops of all boxes, at most ``chunk`` at once."""
-        pieces = zip(
-            torch.split(boxes, chunk), torch.split(owner, chunk), strict=True
-        )  # one empty piece if there is no box
+        # torch.split gives one empty piece where there is no box, so that the shapes stay right
+        pieces = zip(torch.split(boxes, chunk), torch.split(owner, chunk), strict=True)
         return tuple(torch.cat(parts) for parts in zip(*(net(crop(b, o, size)) for b, o in pieces), strict=True))
-
-
-def _halves(image: UInt8Image) -> list[UInt8Image]:
-    """The image and its successive halvings while a side is over 48 pixels."""
-    levels = [image]
-    while max(levels[-1].shape[:2]) > 48:
-        levels.append(_shrink(levels[-1], 0.5))
-    return levels
-
-
-def _cuts(pack: _Pack, most: int) -> Iterator[tuple[int, int]]:
-    """Stretches of whole shelves of at most ``most`` pixels (or one shelf)."""
-    top, width = 0, pack.canvas.shape[1]
-    for row, following in zip(pack.rows[1:], [*pack.rows[2:], None], strict=True):
-        if following is None or (following - top) * width > most:
-            yield top, row
-            top = row
 
 
 def _not_inside(boxes: Tensor, owner: Tensor) -> Tensor:
@@ -344,31 +277,3 @@ def _not_inside(boxes: Tensor, owner: Tensor) -> Tensor:
         better = part[:, None] > torch.arange(len(boxes), device=boxes.device)
         kept.append(part[~((shared > 0.7) & better & (owner[part, None] == owner)).any(1)])
     return torch.cat(kept)
-
-
-class _Cropper:
-    """Square crops of any boxes of any photos by one ``roi_align`` over the packed half-size pyramids."""
-
-    def __init__(self, canvas: Tensor, pack: _Pack, first: Tensor, device: torch.device) -> None:
-        self.canvas, self.first = canvas, first
-        self.place = torch.from_numpy(pack.place).to(device, torch.float32)
-        self.scale = torch.from_numpy(pack.scale).to(device, torch.float32)
-
-    def __call__(self, boxes: Tensor, owner: Tensor, size: int) -> Tensor:
-        """(N, 4) boxes to (N, 3, size, size): each from the level where it is ``size`` to ``2 size`` pixels wide."""
-        first, last = self.first[owner], self.first[owner + 1] - 1
-        side = (boxes[:, 2] - boxes[:, 0]) * self.scale[first, 0]
-        level = (first + (side / size).clamp_min(1).log2().long()).minimum(last)
-        y, x, h, w = self.place[level].T
-        local = boxes * self.scale[level].repeat(1, 2)
-        crops: Tensor = roi_align(
-            self.canvas, [local + torch.stack([x, y, x, y], 1)], size, sampling_ratio=2, aligned=True
-        )
-        steps = (torch.arange(size, device=boxes.device) + 0.5) / size
-        columns = local[:, :1] + steps * (local[:, 2:3] - local[:, :1])
-        rows = local[:, 1:2] + steps * (local[:, 3:4] - local[:, 1:2])
-        inside = ((rows >= 0) & (rows < h[:, None]))[:, None, :, None] & ((columns >= 0) & (columns < w[:, None]))[
-            :, None, None
-        ]
-        crops = crops.where(inside, torch.full((), (FILL - 127.5) / 128, device=boxes.device))
-        return crops.contiguous(memory_format=torch.channels_last)
