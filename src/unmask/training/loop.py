@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unmask.core.config import to_dict
 from unmask.core.errors import ConfigError, TrainingError
 from unmask.core.seeds import rng
 from unmask.core.types import Batch
@@ -36,7 +37,7 @@ from unmask.training.checkpoint import (
 from unmask.training.feed import Endless
 from unmask.training.journal import Journal
 from unmask.training.optim import build_optimizer
-from unmask.training.recipe import Recipe
+from unmask.training.recipe import Recipe, make_recipe
 from unmask.training.schedule import lr_factor
 from unmask.training.validation import Autocast, Scored, score
 
@@ -161,12 +162,10 @@ class Trainer:
         total, parts = self.objective(*(getattr(batch, f.name) for f in dataclasses.fields(batch)))
         self.fabric.backward(total)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.optimizer.clip or math.inf)
-        bad = (~torch.isfinite(norm) | ~torch.isfinite(total.detach())).float()
-        if self.fabric.world_size > 1:
-            bad = self.fabric.all_reduce(bad, reduce_op="sum")
+        finite = math.isfinite(float(norm)) and math.isfinite(float(total.detach()))
         p.step += 1
         p.samples += len(batch) * self.fabric.world_size
-        if bool(bad > 0):
+        if self._latest(float(not finite)) > 0:
             self.optimizer.zero_grad(set_to_none=True)
             if self.statistics:
                 torch._foreach_copy_(self.statistics, self.backup)
@@ -238,7 +237,7 @@ class Trainer:
             p.step = loader.next_batch - 1  # a batch without any readable sample was passed over
             values = self._step(batch)
             p.unreadable = unreadable + loader.skipped
-            p.seconds = before + time.monotonic() - begun
+            p.seconds = self._latest(before + time.monotonic() - begun)
             if values is not None and p.step % recipe.log_every == 0:
                 now = time.monotonic()
                 rate, since, seen = (p.samples - seen) / max(now - since, 1e-9), now, p.samples
@@ -247,11 +246,11 @@ class Trainer:
                 journal.step(row | {"skipped_steps": p.skipped_steps, "unreadable": p.unreadable})
                 text = f"loss {values['loss']:.4f} · {rate:.0f} images/s · ETA {self._eta(begun, before)}"
             journal.advance(p.step, text)
-            self._stop = self._any(self._stop)
+            self._stop = self._latest(float(self._stop)) > 0
             if p.step % self.validate_every == 0 or p.step >= self.steps or self._out_of_time():
                 self._validate(journal)
                 since, seen = time.monotonic(), p.samples
-                p.seconds = before + time.monotonic() - begun
+                p.seconds = self._latest(before + since - begun)
                 self.save()
             elif self._stop or p.step % recipe.checkpoint_every == 0:
                 self.save()
@@ -263,15 +262,15 @@ class Trainer:
             left = min(left, max(0.0, self.recipe.max_minutes * 60 - p.seconds))
         return f"{int(left // 3600)}:{int(left // 60 % 60):02d}:{int(left % 60):02d}"
 
-    def _any(self, flag: bool) -> bool:
-        """True when any process says so."""
+    def _latest(self, value: float) -> float:
+        """The largest of all processes' values: what follows from it happens in all of them."""
         if self.fabric.world_size == 1:
-            return flag
-        return bool(self.fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum") > 0)
+            return value
+        shared = torch.tensor(value, dtype=torch.float64, device=self.fabric.device)
+        return float(self.fabric.all_reduce(shared, reduce_op="max"))
 
     def _out_of_time(self) -> bool:
-        late = self.recipe.max_minutes is not None and self.progress.seconds >= self.recipe.max_minutes * 60
-        return self._any(late) if self.recipe.max_minutes is not None else False
+        return self.recipe.max_minutes is not None and self.progress.seconds >= self.recipe.max_minutes * 60
 
     def _finished(self) -> bool:
         patience = self.recipe.validation.patience
@@ -309,6 +308,12 @@ class Trainer:
                 "unknown_key", f"validation.monitor: no metric '{config.monitor}'; there are: {', '.join(metrics)}"
             )
         value = metrics[config.monitor] * (-1 if config.monitor == "loss" else 1)
+        if math.isnan(value) and config.monitor != "loss":
+            raise ConfigError(
+                "no_metric",
+                f"validation.monitor: '{config.monitor}' cannot be computed on the validation images "
+                "(one class only, or no mask is known); choose another",
+            )
         better = math.isfinite(value) and (p.best is None or value > p.best)
         p.worse = 0 if better else p.worse + 1
         if better:
@@ -332,7 +337,7 @@ class Trainer:
         if self.ema is not None:
             tensors |= pack_module("ema", self.ema.module)
         optimizer, rest = pack_optimizer(self.optimizer)
-        state = {"progress": dataclasses.asdict(self.progress), "optimizer": rest, "recipe": _plain(self.recipe)}
+        state = {"progress": dataclasses.asdict(self.progress), "optimizer": rest, "recipe": to_dict(self.recipe)}
         save_checkpoint(self.out / LAST, tensors | optimizer, state)
         for old in self.out.glob("best-*.safetensors"):
             if old.name != self.progress.best_file:
@@ -346,7 +351,7 @@ class Trainer:
             TrainingError: it was made by a recipe that would train another model.
         """
         tensors, state = load_checkpoint(self.out / LAST)
-        check_same(state["recipe"], _plain(self.recipe))
+        check_same(make_recipe(state["recipe"]), self.recipe)
         unpack_module("model", self.detector, tensors)
         if self.ema is not None:
             unpack_module("ema", self.ema.module, tensors)
@@ -363,15 +368,10 @@ class Trainer:
 _FREE = ("workers", "threads", "log_every", "checkpoint_every", "tensorboard", "max_minutes", "device")
 
 
-def _plain(recipe: Recipe) -> dict[str, Any]:
-    from unmask.core.config import to_dict
-
-    return to_dict(recipe)
-
-
-def check_same(was: dict[str, Any], now: dict[str, Any]) -> None:
+def check_same(was: Recipe, now: Recipe) -> None:
     """Raise :class:`TrainingError` when a resumed recipe differs in anything that shapes the model."""
-    changed = [key for key in now if key not in _FREE and now[key] != was.get(key)]
+    names = [field.name for field in dataclasses.fields(Recipe) if field.name not in _FREE]
+    changed = [name for name in names if getattr(was, name) != getattr(now, name)]
     if changed:
         raise TrainingError(
             "other_recipe",

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import unmask
+from unmask.core.allocator import keep_freed_memory
 from unmask.core.config import to_dict
 from unmask.core.errors import DataError, TrainingError
 from unmask.core.files import write_text
@@ -91,6 +92,7 @@ def train(
         raise TrainingError(
             "occupied", f"{out} is not empty; give --resume to go on with the run in it, or another --out"
         )
+    keep_freed_memory()
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     detector = build_detector(recipe)
