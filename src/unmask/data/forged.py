@@ -24,6 +24,10 @@ from unmask.data.views import views
 
 logger = logging.getLogger(__name__)
 
+_RIM = 16
+"""Native views are forged and processed with this many more pixels on each side, cut off at the end: how networks and
+filters treat the border of a crop says nothing about a whole image."""
+
 
 @dataclass(frozen=True)
 class ForgedStream:
@@ -127,11 +131,14 @@ class ForgedStream:
         forged = self._forge(row, crop, face, generator)
         size = (self.view.size, self.view.size)
         real, fake, mask = forged.real, forged.image, forged.mask
-        if real.shape[:2] != size:
+        rim = _RIM if self.view.kind == "native" else 0
+        if real.shape[0] != self.view.size + 2 * rim:
             real, fake = _shrunk(real, self.view.size), _shrunk(fake, self.view.size)
             mask = np.minimum(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), np.float32(1))
         real, fake = post_process([real, fake], generator, self.post)
-        pair, image = _tensor(real), _tensor(fake)
+        inner = slice(rim, rim + self.view.size)
+        mask = np.ascontiguousarray(mask[inner, inner])
+        pair, image = _tensor(real[inner, inner]), _tensor(fake[inner, inner])
         empty = torch.zeros(1, *size)
         about = {"group": row.group, "source": row.source, "path": row.path}
         return (
@@ -161,11 +168,13 @@ class ForgedStream:
         height, width = image.shape[:2]
         stretch, shift = 1 + self.jitter * generator.uniform(-1, 1), self.jitter / 2 * generator.uniform(-1, 1, 2)
         config = replace(self.view, margin=self.view.margin * stretch, crops=1)
+        frame = config.size + 2 * _RIM
         if config.kind == "native":  # a place near the face, or anywhere
             around = np.array(face.box if face else (0, 0, width, height)).reshape(2, 2)
             spread = config.size * 0.6 if face else np.array([width, height]) / 2
             place = around.mean(0) + generator.uniform(-1, 1, 2) * spread
             aims = [Face((*place, *place))]
+            config = replace(config, size=frame)
         elif config.kind == "face":
             if face is None:
                 raise DataError("no_view", "there is no face in it")
@@ -182,9 +191,9 @@ class ForgedStream:
             config = replace(config, size=max(config.size, min(round(wanted), full)))
         view = views(image, aims, config)[0]
         crop = view.pixels
-        if config.kind == "native" and config.size != self.view.size:
+        if config.kind == "native" and config.size != frame:
             kernel = INTERPOLATIONS[str(generator.choice(list(INTERPOLATIONS)))]
-            crop = u8(cv2.resize(crop, (self.view.size, self.view.size), interpolation=kernel))
+            crop = u8(cv2.resize(crop, (frame, frame), interpolation=kernel))
         if face is not None:
             face = _moved(face, view.box, crop.shape[0])
             if max(face.box[:2]) > 0.8 * crop.shape[0] or min(face.box[2:]) < 0.2 * crop.shape[0]:

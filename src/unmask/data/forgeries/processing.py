@@ -57,7 +57,7 @@ def draw_history(image: UInt8Image, rng: np.random.Generator) -> UInt8Image:
 
 
 def draw_processing(
-    real: UInt8Image, fake: UInt8Image, rng: np.random.Generator, matched: float = 0.75
+    real: UInt8Image, fake: UInt8Image, rng: np.random.Generator, matched: float = 0.9
 ) -> tuple[UInt8Image, UInt8Image]:
     """Give both sides a history of their own, then bring most pairs to one sharpness.
 
