@@ -4,10 +4,9 @@ Photos of one person (or frames of one video) are not independent, so resampling
 replacement (Efron 1979). Scores are sorted once and all resamples are weighed at once: a resample is a vector of
 weights on the sorted scores.
 
-Intervals are 95 % percentile intervals, centred on the estimate. A group drawn twice meets its own copies, so resamples
-compare relatives with relatives about twice as often as the data do; where relatives are ordered better than strangers
-(a fake against its own photo) that moves the whole distribution, by much when groups are few. Only its spread tells how
-sure the estimate is, so the shift of its mean is taken out.
+Intervals are 95 % percentile intervals. A group drawn twice would meet its own copies: relatives would be compared with
+relatives about twice as often as in the data, and where relatives are ordered better than strangers (a fake against its
+own photo) AUC would move, by much when groups are few. So copies of a group are not compared with each other.
 """
 
 from __future__ import annotations
@@ -51,16 +50,20 @@ def _draws(n_groups: int, n_images: int, resamples: int, seed: int) -> Iterator[
         yield counts.reshape(rows, n_groups).astype(np.float64)
 
 
-def interval(values: Floats, estimate: float, low: float = 0.0, high: float = 1.0) -> tuple[float, float]:
-    """95 % percentile interval of resampled values around ``estimate``, within the metric's range [low, high].
+def interval(values: Floats, centre: float | None = None) -> tuple[float, float]:
+    """95 % percentile interval of resampled values; (nan, nan) when fewer than half of them exist.
 
-    (nan, nan) when fewer than half of the values exist.
+    Args:
+        values: one per resample, nan where the metric does not exist.
+        centre: shift the interval by the resamples' bias, so that their mean lies here, and keep it within [0, 1].
     """
     good = values[np.isfinite(values)]
     if not len(good) or 2 * len(good) < len(values):
         return NAN, NAN
-    limits = np.quantile(good, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) - (good.mean() - estimate)
-    return float(np.clip(limits[0], low, high)), float(np.clip(limits[1], low, high))
+    limits = np.quantile(good, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    if centre is not None:
+        limits = (limits - good.mean() + centre).clip(0.0, 1.0)
+    return float(limits[0]), float(limits[1])
 
 
 def bootstrap_means(
@@ -80,7 +83,7 @@ def bootstrap_means(
         (draw @ sums) / (draw @ sizes)
         for draw in _draws(n_groups, n_groups, resamples or resamples_for(n_groups), seed)
     ]
-    return interval(np.concatenate(means), float(sums.sum() / sizes.sum()), -np.inf, np.inf)
+    return interval(np.concatenate(means))
 
 
 class _Ranked:
@@ -92,6 +95,7 @@ class _Ranked:
         self.codes = codes[order]
         self.fake = fake[order].astype(np.float64)
         self.ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # last of each run of equal scores
+        self.own_wins, self.own_pairs = _within(scores, fake, codes)
 
     def curve(self, draw: Floats) -> tuple[Floats, Floats]:
         """Cumulative weights of fakes and of reals by descending distinct score, (b, K) each, for (b, G) draws."""
@@ -104,17 +108,36 @@ class _Ranked:
             fake, real = fake[:, self.ends], real[:, self.ends]
         return fake, real
 
+    def auc(self, draw: Floats, tp: Floats, fp: Floats) -> Floats:
+        """AUC of each draw, (b,), copies of a group not compared with each other; nan where a class is missing."""
+        doubled = tp * 2.0  # tp at a threshold plus tp before it
+        doubled[:, 1:] -= np.diff(tp)
+        doubled[:, 0] -= tp[:, 0]
+        wins = np.einsum("bk,bk->b", doubled, np.diff(fp, prepend=0.0)) / 2.0
+        copies = draw * (draw - 1.0)
+        area: Floats = (wins - copies @ self.own_wins) / (tp[:, -1] * fp[:, -1] - copies @ self.own_pairs)
+        return area
+
+
+def _within(
+    scores: npt.NDArray[Any], fake: npt.NDArray[np.bool_], codes: npt.NDArray[np.intp]
+) -> tuple[Floats, Floats]:
+    """Fakes that beat a real of their own group (ties a half), and such pairs there are: (n_groups,) each."""
+    n_groups = int(codes.max()) + 1
+    order = np.lexsort((scores, codes))
+    values, kinds, groups = scores[order], fake[order], codes[order]
+    run = np.cumsum(np.append(True, (values[1:] != values[:-1]) | (groups[1:] != groups[:-1]))) - 1
+    reals = np.bincount(run, weights=~kinds)
+    total = np.cumsum(reals)
+    first = np.searchsorted(groups, np.arange(n_groups))
+    before_group = np.append(0.0, total)[run[first]]  # reals in earlier groups
+    below = total[run] - reals[run] / 2 - before_group[groups]
+    wins = np.bincount(groups, weights=below * kinds, minlength=n_groups)
+    sizes = [np.bincount(groups, weights=part, minlength=n_groups) for part in (kinds, ~kinds)]
+    return wins.astype(np.float64), (sizes[0] * sizes[1]).astype(np.float64)
+
 
 # Each takes (b, K) cumulative weights ``tp`` and ``fp`` and gives (b,); nan where a resample has one class only.
-def _auc(tp: Floats, fp: Floats) -> Floats:
-    doubled = tp * 2.0
-    doubled[:, 1:] -= np.diff(tp)
-    doubled[:, 0] -= tp[:, 0]  # tp at a threshold plus tp before it
-    steps = np.diff(fp, prepend=0.0)
-    area: Floats = np.einsum("bk,bk->b", doubled, steps) / (2.0 * tp[:, -1] * fp[:, -1])
-    return area
-
-
 def _ap(tp: Floats, fp: Floats) -> Floats:
     precision = np.nan_to_num(tp / (tp + fp))
     result: Floats = np.einsum("bk,bk->b", np.diff(tp, prepend=0.0), precision) / tp[:, -1]
@@ -186,7 +209,7 @@ def bootstrap_image(
         total = tp + fp + tn + fn
         with np.errstate(invalid="ignore", divide="ignore"):
             return {f"tpr@fpr={point:g}": _tpr_at(*curve, point) for point in points} | {
-                "auc": _auc(*curve),
+                "auc": ranked.auc(draw, *curve),
                 "ap": _ap(*curve),
                 "eer": _eer(*curve),
                 "accuracy": (tp + tn) / total,
@@ -205,7 +228,12 @@ def bootstrap_image(
     for draw in _draws(n_groups, len(values), resamples or resamples_for(len(values)), seed):
         for name, part in metrics(draw).items():
             chunks[name].append(part)
-    result = {name: interval(np.concatenate(parts), float(estimates[name][0])) for name, parts in chunks.items()}
+    # order statistics keep the bias of copies, and calibration error that of noise
+    centred = {"ap", "eer", "ece", *(f"tpr@fpr={point:g}" for point in points)}
+    result = {
+        name: interval(np.concatenate(parts), float(estimates[name][0]) if name in centred else None)
+        for name, parts in chunks.items()
+    }
     for point in points:
         low, high = result[f"tpr@fpr={point:g}"]
         result[f"far@frr={point:g}"] = (1 - high, 1 - low)
@@ -226,4 +254,4 @@ def bootstrap_auc(
     ranked = _Ranked(values, fake, codes)
     draws = _draws(n_groups, len(values), resamples or resamples_for(len(values)), seed)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.concatenate([_auc(*ranked.curve(draw)) for draw in draws])
+        return np.concatenate([ranked.auc(draw, *ranked.curve(draw)) for draw in draws])

@@ -38,17 +38,15 @@ def paired_bootstrap_auc(
 ) -> PairedDifference:
     """AUC(first) - AUC(second) under resampling of whole groups, both detectors on the same resamples.
 
-    The p value is twice the smaller tail of the resampled differences beyond 0, (k + 1) / (B + 1); like the interval
-    it is centred on the difference, see :mod:`unmask.metrics.bootstrap`.
+    The p value is twice the smaller tail of the resampled differences beyond 0, (k + 1) / (B + 1).
     """
     difference = auc(split_scores(first, labels)).value - auc(split_scores(second, labels)).value
     if math.isnan(difference) or group_codes(groups)[1] < 2:
         return PairedDifference(difference, NAN, NAN, NAN)
     drawn = [bootstrap_auc(s, labels, groups, resamples=resamples, seed=seed) for s in (first, second)]
     gaps = drawn[0] - drawn[1]
-    low, high = interval(gaps, difference, -1.0, 1.0)
+    low, high = interval(gaps)
     good = gaps[np.isfinite(gaps)]
-    good = good - (good.mean() - difference)
     tail = min(int((good <= 0).sum()), int((good >= 0).sum()))
     return PairedDifference(difference, low, high, min(1.0, 2 * (tail + 1) / (len(good) + 1)))
 
