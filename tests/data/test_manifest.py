@@ -44,6 +44,13 @@ def test_paths_below_the_manifest_move_with_it(tmp_path: Path) -> None:
     assert [r.path for r in read_manifest(tmp_path / "two" / "m.csv")] == [str(tmp_path / "two/x.png"), "/far/y.png"]
 
 
+def test_a_folder_reached_through_a_link_counts_as_the_manifests_own(tmp_path: Path) -> None:
+    (tmp_path / "true").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "true")
+    write_manifest(tmp_path / "link" / "m.csv", [Row(str(tmp_path / "link/x"), 0), Row(str(tmp_path / "true/y"), 0)])
+    assert (tmp_path / "true" / "m.csv").read_text().splitlines()[1:] == ["x,0,,,,,,,", "y,0,,,,,,,"]
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

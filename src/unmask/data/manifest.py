@@ -257,14 +257,14 @@ def write_manifest(path: str | Path, rows: Iterable[Row], *, overwrite: bool = F
     check_rows(rows)
     if path.exists() and not overwrite:
         raise DataError("exists", f"{path} exists; choose another name or ask to overwrite it (--force)")
-    folder = str(path.resolve().parent) + os.sep
+    folders = (os.path.abspath(path.parent) + os.sep, str(path.resolve().parent) + os.sep)  # noqa: PTH100
 
     def written(row: Row) -> dict[str, Any]:
         values = dataclasses.asdict(row)
         for name in _PATHS:
             if values[name]:
                 full = os.path.abspath(values[name])  # noqa: PTH100
-                values[name] = full.removeprefix(folder)
+                values[name] = next((full.removeprefix(f) for f in folders if full.startswith(f)), full)
         return values
 
     records = [written(r) for r in rows]
