@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -166,3 +167,13 @@ def test_maps_show_what_their_captions_say() -> None:
     grid[::4] = 140  # a line every fourth row: energy at a quarter of the sampling rate
     spectrum = pixel_maps(grid)[-1].values
     assert spectrum[32 - 16, 32] > np.percentile(spectrum, 99)
+
+
+def test_a_folder_that_goes_away_is_a_typed_error(pair: Analyzer, portrait: Path, tmp_path: Path) -> None:
+    bench = pair.bench
+    report = VerdictReport(tmp_path / "out", bench.members, bench.name, bench.thresholds, bench.weights_sha256)
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "out").write_text("a file in its place")
+    with pytest.raises(DataError) as caught:
+        report.add(*next(pair.examine([portrait])))
+    assert caught.value.code == "not_writable"

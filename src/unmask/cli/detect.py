@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,14 +77,17 @@ def _loop(
     quiet: bool = False,
 ) -> int:
     """Feed every result to the report and to ``take``; returns how many files could not be analysed."""
+    from unmask.cli.progress import progress_bar
     from unmask.core.verdict import ErrorInfo
 
     def results() -> Iterator[Result]:
         paths: Iterable[str] = inputs if "-" in inputs.arguments else list(inputs)
-        with _progress(paths, quiet) as advance:
-            for result in analyzer.examine(paths, boxes):
+        total = len(paths) if isinstance(paths, list) else 0
+        with progress_bar("analysing") if total > 1 and not quiet else nullcontext() as advance:
+            for done, result in enumerate(analyzer.examine(paths, boxes), 1):
                 yield result
-                advance()
+                if advance is not None:
+                    advance(done, total)
         for path, why in inputs.empty:
             yield analyzer.failure(path, ErrorInfo("no_files", why)), None
 
@@ -123,22 +126,6 @@ def _report(folder: Path | None, analyzer: Analyzer) -> VerdictReport | None:
 
     bench = analyzer.bench
     return VerdictReport(folder, bench.members, bench.name, bench.thresholds, bench.weights_sha256)
-
-
-@contextmanager
-def _progress(paths: Iterable[str], quiet: bool) -> Iterator[Callable[[], None]]:
-    """A bar on stderr for more than one file on a terminal; nothing otherwise."""
-    total = len(paths) if isinstance(paths, Sequence) else None
-    if quiet or total == 1 or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("analysing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("analysing", total=total)
-        yield lambda: progress.advance(task)
 
 
 def _print_json(result: Result) -> None:

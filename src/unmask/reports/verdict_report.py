@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -66,7 +67,15 @@ class VerdictReport:
         return self.folder / PAGE
 
     def add(self, verdict: Verdict, evidence: Evidence | None) -> Verdict:
-        """Take one file in; returns its verdict with the path of the mask, where one was written."""
+        """Take one file in; returns its verdict with the path of the mask, where one was written.
+
+        Raises:
+            DataError: ``not_writable``, e.g. when the disk is full.
+        """
+        with _writing(self.folder):
+            return self._add(verdict, evidence)
+
+    def _add(self, verdict: Verdict, evidence: Evidence | None) -> Verdict:
         number = self._counts.total() + 1
         self._counts[verdict.verdict or "error"] += 1
         if evidence is not None and evidence.heatmap is not None:
@@ -87,22 +96,29 @@ class VerdictReport:
 
     def close(self, *, finished: bool = True) -> None:
         """Write the page; ``finished`` False says in it that the run was stopped early."""
-        self._lines.close()
         panels = sorted((item[2] for item in self._best), key=lambda p: p.number)
-        write_verdict_page(
-            self.page,
-            self._rows,
-            panels,
-            self._members,
-            {
-                "counts": {name: self._counts[name] for name in ("fake", "uncertain", "real", "error")},
-                "detector": self._name,
-                "weights_sha256": self._weights,
-                "thresholds": self._thresholds,
-                "finished": finished,
-                "rows_left_out": self._counts.total() - len(self._rows),
-            },
-        )
+        summary = {
+            "counts": {name: self._counts[name] for name in ("fake", "uncertain", "real", "error")},
+            "detector": self._name,
+            "weights_sha256": self._weights,
+            "thresholds": self._thresholds,
+            "finished": finished,
+            "rows_left_out": self._counts.total() - len(self._rows),
+        }
+        with _writing(self.folder):
+            self._lines.close()
+            write_verdict_page(self.page, self._rows, panels, self._members, summary)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """A full disk or a folder that went away as a typed error."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            "not_writable", f"cannot write the report into '{folder}': {error.strerror or error}"
+        ) from error
 
 
 def write_mask(path: Path, mask: npt.NDArray[np.bool_], orientation: int) -> None:
