@@ -34,6 +34,8 @@ class Mark:
     label: str
     x: float
     y: float
+    label_y: float
+    """Base line of the label: beside the mark, moved down where labels would overlap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +76,18 @@ def curve(calibration: Calibration, thresholds: Thresholds, scores: Sequence[tup
     line = " ".join(f"{x(v)},{_y(probability(v, calibration.scale, calibration.offset))}" for v in logits.tolist())
     edges = _edges(thresholds)
     bands = tuple(Band(name, _y(top), round(_y(bottom) - _y(top), 1)) for name, bottom, top in edges if top > bottom)
-    marks = tuple(Mark(label, x(logit_of(score)), _y(score)) for label, score in scores)
+    marks = []
+    last = -math.inf
+    for label, score in sorted(scores, key=lambda named: -named[1]):
+        last = max(_y(score) + 4, TOP + 12, last + 13)
+        marks.append(Mark(label, x(logit_of(score)), _y(score), round(last, 1)))
     step = _step((high - low) / 5)
     ticks = np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step
     named = (("fake", thresholds.fake), ("real", thresholds.real))
     return Curve(
         line=line,
         bands=bands,
-        marks=marks,
+        marks=tuple(marks),
         x_ticks=tuple((x(tick), f"{tick:.4g}") for tick in ticks.tolist()),
         y_ticks=tuple((_y(value), f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)),
         limits=tuple((_y(value), f"{name} {value:.3g}") for name, value in named if value is not None),
