@@ -16,7 +16,7 @@ from unmask.core.errors import DataError, IntakeError
 from unmask.core.seeds import rng
 from unmask.core.types import Face, Sample, UInt8Image, ViewConfig
 from unmask.data.degradations import INTERPOLATIONS, PostConfig, post_process, u8
-from unmask.data.forgeries import EDITS, Forged, check_names, forge
+from unmask.data.forgeries import EDITS, FORGERIES, Forged, check_names, forge
 from unmask.data.forgeries.changes import draw_change, draw_codec
 from unmask.data.intake import decode
 from unmask.data.manifest import Row
@@ -25,8 +25,8 @@ from unmask.data.views import views
 logger = logging.getLogger(__name__)
 
 _RIM = 16
-"""Native views are forged and processed with this many more pixels on each side, cut off at the end: how networks and
-filters treat the border of a crop says nothing about a whole image."""
+"""Native views of wholly generated images are made with this many more pixels on each side, cut off at the end: how
+networks and filters treat the border of a crop says nothing about a whole image."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ class ForgedStream:
         if missing:
             raise DataError("no_boxes", f"no face boxes were given for {len(missing)} photos, {missing[0]} first")
 
+    @property
+    def _rim(self) -> int:
+        whole = all(FORGERIES[name].answers == "generated" for name, weight in self.forgeries.items() if weight > 0)
+        return _RIM if whole and self.view.kind == "native" else 0
+
     def __len__(self) -> int:
         return 2 * len(self.photos) * self.repeat
 
@@ -131,7 +136,7 @@ class ForgedStream:
         forged = self._forge(row, crop, face, generator)
         size = (self.view.size, self.view.size)
         real, fake, mask = forged.real, forged.image, forged.mask
-        rim = _RIM if self.view.kind == "native" else 0
+        rim = self._rim
         if real.shape[0] != self.view.size + 2 * rim:
             real, fake = _shrunk(real, self.view.size), _shrunk(fake, self.view.size)
             mask = np.minimum(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), np.float32(1))
@@ -168,7 +173,7 @@ class ForgedStream:
         height, width = image.shape[:2]
         stretch, shift = 1 + self.jitter * generator.uniform(-1, 1), self.jitter / 2 * generator.uniform(-1, 1, 2)
         config = replace(self.view, margin=self.view.margin * stretch, crops=1)
-        frame = config.size + 2 * _RIM
+        frame = config.size + 2 * self._rim
         if config.kind == "native":  # a place near the face, or anywhere
             around = np.array(face.box if face else (0, 0, width, height)).reshape(2, 2)
             spread = config.size * 0.6 if face else np.array([width, height]) / 2

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unmask.core.errors import ConfigError
 from unmask.core.types import Batch, DetectorOutput
-from unmask.losses.label import bce, focal, rank
+from unmask.losses.label import bce, focal, rank, unsharp_bias
 from unmask.losses.mask import mask_bce, mask_dice
 
 Term = Callable[[DetectorOutput, Batch], Tensor]
@@ -20,6 +20,7 @@ TERMS: dict[str, Term] = {
     "bce": bce,
     "focal": focal,
     "rank": rank,
+    "unsharp_bias": unsharp_bias,
     "mask_bce": mask_bce,
     "mask_dice": mask_dice,
 }

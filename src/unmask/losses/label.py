@@ -59,3 +59,24 @@ def rank(output: DetectorOutput, batch: Batch) -> Tensor:
     if not len(fake):
         return output.logits.sum() * 0.0
     return F.softplus(output.logits[real] - output.logits[fake]).mean()
+
+
+def unsharp_bias(output: DetectorOutput, batch: Batch) -> Tensor:
+    """Squared correlation, within each class, of the logits with the images' log sharpness; mean of the two classes.
+
+    Sharpness is the standard deviation of the luma's Laplacian. Zero when the logits tell nothing about blur that the
+    label does not; a class of fewer than four images, or of one sharpness, adds nothing.
+    """
+    luma = batch.image.float().mean(1, keepdim=True)
+    laplacian = 4 * luma[..., 1:-1, 1:-1] - luma[..., :-2, 1:-1] - luma[..., 2:, 1:-1]
+    laplacian = laplacian - luma[..., 1:-1, :-2] - luma[..., 1:-1, 2:]
+    sharpness = torch.log(laplacian.flatten(1).std(1) + 1e-3)
+    total = output.logits.sum() * 0.0
+    for label in (0, 1):
+        chosen = batch.label.round() == label
+        if int(chosen.sum()) < 4:
+            continue
+        z = output.logits[chosen] - output.logits[chosen].mean()
+        s = sharpness[chosen] - sharpness[chosen].mean()
+        total = total + (z * s).mean().square() / (z.square().mean() * s.square().mean() + 1e-6) / 2
+    return total

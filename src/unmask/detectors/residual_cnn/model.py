@@ -9,14 +9,17 @@ Generated Images Easy to Detect?", ICME 2021). Not a published design.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unmask.core.errors import WeightsError
 from unmask.core.types import Answers, DetectorOutput, ViewConfig
 from unmask.detectors.base import Detector, DetectorConfig, SizeRule
+from unmask.nn.backbones import LoadReport, load_matching, read_safetensors
 
 KERNELS = (
     ((0, 0, 0), (0, 1, -1), (0, 0, 0)),
@@ -97,6 +100,14 @@ class ResidualCNN(Detector[ResidualCNNConfig]):
         x = self.residuals(self.normalize(image))
         embedding = self.blocks(self.stem(x)).mean((2, 3))
         return DetectorOutput(self.head(embedding).squeeze(1), None, embedding)
+
+    def load_backbone(self, source: str | Path) -> LoadReport:
+        """Start from another training run of this network: its weights, or a `best` checkpoint of the run's folder."""
+        state, _ = read_safetensors(source)
+        report = load_matching(self, {key.removeprefix("best."): value for key, value in state.items()})
+        if not report.loaded:
+            raise WeightsError("wrong_weights", f"{source} holds no layer of this network")
+        return report
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """``backbone`` (convolutions) and ``head``."""
