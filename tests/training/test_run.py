@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +80,32 @@ def test_from_photos_to_weights_that_load(
     assert main(["train", str(recipe_file), "--out", str(out), "--seed", "3", "--resume"]) == 0
     after = json.loads((out / "weights.json").read_text())
     assert before["sha256"] == after["sha256"] and before["calibration"] == after["calibration"]
+
+
+@pytest.mark.slow
+def test_killed_twice_and_resumed_gives_the_same_weights(recipe_file: Path, tmp_path: Path) -> None:
+    """``kill -9`` of the whole command while it trains, then ``--resume``: the very same file in the end."""
+
+    def start(out: Path, *words: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "unmask.cli.main", "train", str(recipe_file), "--out", str(out)]
+        command += ["--epochs", "6", "--checkpoint_every", "2", "--workers", "1", *words]
+        return subprocess.Popen(command, start_new_session=True)
+
+    assert start(tmp_path / "whole").wait(600) == 0
+    parts = tmp_path / "parts"
+    for kill in range(2):
+        process = start(parts, "--resume")
+        last, begun = parts / "last.safetensors", time.monotonic()
+        before = last.stat().st_mtime_ns if kill else 0
+        while time.monotonic() - begun < 300 and (not last.is_file() or last.stat().st_mtime_ns == before):
+            time.sleep(0.02)
+        assert process.poll() is None, "the run was over before it could be killed"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert start(parts, "--resume").wait(600) == 0
+    names = ("weights.safetensors", "validation_scores.csv")
+    for name in names:
+        assert (parts / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
 def test_dry_run_trains_and_writes_nothing(
