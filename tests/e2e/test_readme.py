@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from unmask.cli.demo import KINDS
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 RUNS = re.compile(r"<!-- runs -->\n```(\w+)\n(.*?)```", re.DOTALL)
@@ -39,8 +41,8 @@ def shipped() -> bool:
 @pytest.mark.skipif(not shipped(), reason="no trained weights in this copy")
 def test_the_readme_runs(tmp_path: Path) -> None:
     run_blocks(ROOT / "README.md", tmp_path)
-    page = (tmp_path / "unmask-report" / "report.html").read_text(encoding="utf-8")
-    assert "forged.png" in page
+    page = (tmp_path / "my-report" / "report.html").read_text(encoding="utf-8")
+    assert all(f"forged-{kind}.png" in page for kind in KINDS)
     assert (tmp_path / "forged" / "manifest.csv").is_file()
 
 

@@ -1,4 +1,4 @@
-"""The first minute: forge a portrait with a known mask, analyse both, and see what was found. Works offline.
+"""The first minute: forge a portrait with known masks, analyse everything, and see what was found. Works offline.
 
 The portrait is the one scikit-image ships (Eileen Collins, NASA, public domain).
 """
@@ -6,26 +6,33 @@ The portrait is the one scikit-image ships (Eileen Collins, NASA, public domain)
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from unmask.core.types import Face, FloatMap, UInt8Image
+    from unmask.core.types import Face, UInt8Image
     from unmask.core.verdict import Verdict
     from unmask.data.forgeries import Forged
     from unmask.reports.evidence import Evidence
 
-FILES = ("original.png", "forged.png", "true_mask.png", "predicted_mask.png", "overview.png")
+KINDS = {"self_blend": "blended", "resynthesis_part": "re-synthesised", "retouch": "retouched"}
+"""What is done to a part of the face, one forgery each."""
+FILES = (
+    "original.png",
+    "overview.png",
+    *(f"{name}-{kind}.png" for kind in KINDS for name in ("forged", "mask", "found")),
+)
 SEED = 0
-_MEANING = {
-    ("original", "real"): "right",
-    ("original", "fake"): "wrong: a false alarm",
-    ("forged", "fake"): "right",
-    ("forged", "real"): "wrong: missed",
-}
+_SIDE, _GAP, _BAR = 240, 6, 26
+
+
+class Answer(NamedTuple):
+    """What was said about one picture, and how well the marks lie on the truth."""
+
+    verdict: Verdict
+    evidence: Evidence | None
+    iou: float | None
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -48,26 +55,30 @@ def run(args: argparse.Namespace) -> int:
     out: Path = args.out
     claim_folder(out, {*FILES, "report"}, "report/report.jsonl")
     photo = _portrait()
-    forged = _forge(photo, analyzer.find_faces(photo)[0])
+    face = analyzer.find_faces(photo)[0]
+    forgeries = {kind: _forge(kind, photo, face) for kind in KINDS}
     _save(out / "original.png", photo)
-    _save(out / "forged.png", forged.image)
-    truth = forged.mask > 0
-    write_mask(out / "true_mask.png", truth, orientation=1)
+    for kind, forged in forgeries.items():
+        _save(out / f"forged-{kind}.png", forged.image)
+        write_mask(out / f"mask-{kind}.png", forged.mask > 0, orientation=1)
 
     bench = analyzer.bench
     report = VerdictReport(out / "report", bench.members, bench.name, bench.thresholds, bench.weights_sha256)
-    verdicts: list[Verdict] = []
-    evidence: Evidence | None = None
-    for verdict, evidence in analyzer.examine([out / "original.png", out / "forged.png"]):
-        verdicts.append(report.add(verdict, evidence))
+    answers: dict[str, Answer] = {}
+    names = ["original", *(f"forged-{kind}" for kind in KINDS)]
+    for name, (verdict, evidence) in zip(names, analyzer.examine([out / f"{n}.png" for n in names]), strict=True):
+        report.add(verdict, evidence)
+        iou = None
+        kind = name.removeprefix("forged-")
+        if kind in forgeries and evidence is not None and evidence.heatmap is not None:
+            found, truth = evidence.heatmap >= evidence.mask_threshold, forgeries[kind].mask > 0
+            write_mask(out / f"found-{kind}.png", found, orientation=1)
+            iou = float((found & truth).sum() / (found | truth).sum())
+        answers[name] = Answer(verdict, evidence, iou)
     report.close()
-    found = None
-    if evidence is not None and evidence.heatmap is not None:
-        found = evidence.heatmap >= evidence.mask_threshold
-        write_mask(out / "predicted_mask.png", found, orientation=1)
-        _save(out / "overview.png", _overview(evidence, forged))
-    _tell(out, verdicts, None if found is None else _iou(found, truth))
-    return 0 if all(verdict.error is None for verdict in verdicts) else 1
+    _save(out / "overview.png", _overview(forgeries, answers))
+    _tell(out, answers)
+    return 0 if all(answer.verdict.error is None for answer in answers.values()) else 1
 
 
 def _portrait() -> UInt8Image:
@@ -83,23 +94,20 @@ def _portrait() -> UInt8Image:
     return decode(Path(spec.origin).parent / "data" / "astronaut.png").pixels
 
 
-def _forge(photo: UInt8Image, face: Face) -> Forged:
-    """The first self-blend that takes a third of the face at nearly full strength and touches nothing else."""
+def _forge(kind: str, photo: UInt8Image, face: Face) -> Forged:
+    """The first draw that takes at least a sixth of the face at nearly full strength and touches nothing else."""
+    import numpy as np
+
     from unmask.core.seeds import rng
     from unmask.data.forgeries import forge
 
-    x1, y1, x2, y2 = face.box
+    x1, y1, x2, y2 = (round(edge) for edge in face.box)
     draw = 0
     while True:
-        forged = forge("self_blend", photo, face, rng(SEED, "demo", draw))
-        if (forged.mask > 0.8).sum() > (x2 - x1) * (y2 - y1) / 3 and (forged.real == photo).all():
+        forged = forge(kind, photo, face, rng(SEED, "demo", kind, draw))
+        if (forged.mask[y1:y2, x1:x2] > 0.8).mean() > 1 / 6 and np.array_equal(forged.real, photo):
             return forged
         draw += 1
-
-
-def _iou(found: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
-    """Intersection over union; both masks are of one size and ``truth`` is not empty."""
-    return float((found & truth).sum() / (found | truth).sum())
 
 
 def _save(path: Path, pixels: UInt8Image) -> None:
@@ -111,8 +119,8 @@ def _save(path: Path, pixels: UInt8Image) -> None:
         Image.fromarray(pixels).save(temporary, "PNG")
 
 
-def _overview(evidence: Evidence, forged: Forged) -> UInt8Image:
-    """Forged photo, predicted marks, true mask, side by side around the face."""
+def _overview(forgeries: Mapping[str, Forged], answers: Mapping[str, Answer]) -> UInt8Image:
+    """One row per forgery around the face: the photo, the predicted marks, the true mask."""
     import numpy as np
     from PIL import Image, ImageDraw
 
@@ -120,40 +128,48 @@ def _overview(evidence: Evidence, forged: Forged) -> UInt8Image:
     from unmask.data.views import views
     from unmask.reports.verdict_page import overlay_pixels
 
-    side, bar = 320, 28
-    view = views(forged.image, evidence.faces[:1], ViewConfig(kind="face", size=side, margin=2.2))[0]
-    assert evidence.heatmap is not None
-    heat: FloatMap = view.from_image(evidence.heatmap)
-    marked = Image.fromarray(view.pixels).convert("RGBA")
-    marked.alpha_composite(Image.fromarray(overlay_pixels(heat, evidence.mask_threshold)))
-    mask = (view.from_image(forged.mask)[..., None] * np.full(3, 255)).astype(np.uint8)
-    sheet = Image.new("RGB", (3 * side + 16, side + bar), "white")
-    draw = ImageDraw.Draw(sheet)
-    named = (
-        ("a forged photo", Image.fromarray(view.pixels)),
-        ("where unmask marks it", marked.convert("RGB")),
-        ("where it was forged", Image.fromarray(mask)),
-    )
-    for i, (title, picture) in enumerate(named):
-        sheet.paste(picture, (i * (side + 8), bar))
-        draw.text((i * (side + 8) + side / 2, bar / 2), title, fill="black", anchor="mm", font_size=16)
+    step = _SIDE + _GAP
+    sheet = Image.new("RGB", (3 * step - _GAP, _BAR + len(forgeries) * step - _GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, title in enumerate(("forged photo", "marked by unmask", "truly forged")):
+        pen.text((column * step + _SIDE / 2, _BAR / 2), title, fill="black", anchor="mm", font_size=15)
+    config = ViewConfig(kind="face", size=_SIDE, margin=1.9)
+    for row, (kind, forged) in enumerate(forgeries.items()):
+        verdict, evidence, _ = answers[f"forged-{kind}"]
+        if evidence is None:
+            continue
+        view = views(forged.image, evidence.faces[:1], config)[0]
+        photo = Image.fromarray(view.pixels)
+        marked = photo.convert("RGBA")
+        if evidence.heatmap is not None:
+            overlay = overlay_pixels(view.from_image(evidence.heatmap), evidence.mask_threshold)
+            marked.alpha_composite(Image.fromarray(overlay))
+        truth = (view.from_image(forged.mask)[..., None] * np.full(3, 255)).astype(np.uint8)
+        top = _BAR + row * step
+        for column, picture in enumerate((photo, marked.convert("RGB"), Image.fromarray(truth))):
+            sheet.paste(picture, (column * step, top))
+        notes = (KINDS[kind], f"{verdict.verdict} {verdict.score or 0:.2f}")
+        for column, note in enumerate(notes):
+            place = (column * step + 8, top + _SIDE - 8)
+            pen.text(place, note, fill="white", stroke_fill="black", stroke_width=2, anchor="ls", font_size=15)
     return np.asarray(sheet)
 
 
-def _tell(out: Path, verdicts: list[Verdict], iou: float | None) -> None:
+def _tell(out: Path, answers: Mapping[str, Answer]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("image", "truth", "verdict", "score", ""):
-        table.add_column(name, justify="right" if name == "score" else "left")
-    for name, verdict in zip(("original", "forged"), verdicts, strict=True):
+    for name in ("image", "truth", "verdict", "score", "mask IoU", ""):
+        table.add_column(name, justify="right" if name in ("score", "mask IoU") else "left", no_wrap=True)
+    for name, (verdict, _, iou) in answers.items():
+        truth = "real" if name == "original" else "fake"
+        said = verdict.verdict or "error"
+        settled = "right" if said == truth else "wrong" if said in ("real", "fake") else "not settled"
         score = "" if verdict.score is None else f"{verdict.score:.3f}"
-        meaning = _MEANING.get((name, verdict.verdict or ""), "not settled either way")
-        table.add_row(f"{name}.png", "real" if name == "original" else "fake", verdict.verdict, score, meaning)
+        table.add_row(f"{name}.png", truth, said, score, "" if iou is None else f"{iou:.2f}", settled)
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
-    if iou is not None:
-        console.print(f"predicted against true mask of the forgery: IoU {iou:.2f} (1 = the same, 0 = nothing shared)")
+    console.print("mask IoU: overlap of the marked pixels with the forged ones, 1 = the same, 0 = nothing shared.")
     console.print("One portrait shows how the tool works, not how good it is.")
-    console.print(f"open: {out / 'report' / 'report.html'}", markup=False)
+    console.print(f"picture: {out / 'overview.png'}\nreport:  {out / 'report' / 'report.html'}", markup=False)

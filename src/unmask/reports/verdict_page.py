@@ -268,7 +268,7 @@ def overlay_pixels(heat: FloatMap, threshold: float) -> UInt8Image:
     """A heat map (H, W) in [0, 1] as RGBA (H, W, 4): red where manipulated, the border of the cut mask in yellow."""
     rgba = np.empty((*heat.shape, 4), np.uint8)
     rgba[..., :3] = _HEAT
-    rgba[..., 3] = np.where(heat >= threshold, 90 + 120 * heat, 110 * heat).clip(0, 255)
+    rgba[..., 3] = np.where(heat >= threshold, 60 + 90 * heat, 90 * heat).clip(0, 255)
     mask = (heat >= threshold).astype(np.uint8)
     border = mask != cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=0)
     rgba[border] = (*_EDGE, 255)
