@@ -142,7 +142,7 @@ class ResidualUNet(Detector[ResidualUNetConfig]):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """``backbone``, ``residual`` (the side branch), ``decoder`` and ``head``."""
-        parts = {
+        parts: dict[str, list[nn.Module]] = {
             "backbone": [self.backbone],
             "residual": [self.residual, self.join],
             "decoder": [self.laterals, self.blocks, self.predict],
