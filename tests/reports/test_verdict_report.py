@@ -11,10 +11,11 @@ from PIL import Image
 
 from unmask.analysis.analyzer import Analyzer, load_analyzer
 from unmask.core.errors import DataError
+from unmask.core.verdict import Scores, Thresholds, Verdict, VerdictName
 from unmask.data.intake import decode
 from unmask.reports import verdict_report
 from unmask.reports.maps import pixel_maps
-from unmask.reports.verdict_page import overlay_pixels
+from unmask.reports.verdict_page import overlay_pixels, scope
 from unmask.reports.verdict_report import VerdictReport, write_mask
 
 ATTACK = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
@@ -177,3 +178,24 @@ def test_a_folder_that_goes_away_is_a_typed_error(pair: Analyzer, portrait: Path
     with pytest.raises(DataError) as caught:
         report.add(*next(pair.examine([portrait])))
     assert caught.value.code == "not_writable"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "edited", "generated", "said"),
+    [
+        ("real", 0.1, None, "as to edits"),
+        ("real", None, 0.1, "as to generation"),
+        ("real", 0.1, 0.1, ""),
+        ("real", None, None, ""),
+        ("uncertain", 0.5, None, ""),
+        ("fake", 0.9, None, "edited"),
+    ],
+)
+def test_a_real_says_which_question_it_leaves_open(
+    verdict: VerdictName, edited: float | None, generated: float | None, said: str
+) -> None:
+    told = Verdict(
+        "a.jpg", None, "ok", verdict, "edited" if verdict == "fake" else None, 0.5, Scores(edited, generated),
+        Thresholds(), (), "x", "", (),
+    )  # fmt: skip
+    assert scope(told) == said

@@ -22,7 +22,7 @@ from unmask.data.faces import FaceFinder
 from unmask.data.intake import Decoded, decode
 from unmask.detectors.base import AnyDetector
 from unmask.detectors.scoring import ImageScore, score_images
-from unmask.detectors.weights import WeightsCard, load_weights
+from unmask.detectors.weights import WeightsCard, load_weights, read_card
 from unmask.reports.evidence import Evidence, Member
 
 logger = logging.getLogger(__name__)
@@ -223,8 +223,9 @@ def _combined(path: Path, device: str) -> Analyzer:
     ``weights_sha256`` is what ``sha256sum MEMBER.safetensors... CARD.json | sha256sum`` prints in that folder.
     """
     combination = read_combination(path)
-    loaded = [(name, *load_weights(path.parent / f"{name}.safetensors")) for name in combination.members]
-    members = tuple(_member(*parts, device) for parts in loaded if parts[2].answers not in combination.open)
+    files = [path.parent / f"{name}.safetensors" for name in combination.members]
+    asked = [file for file in files if read_card(file).answers not in combination.open]
+    members = tuple(_member(file.stem, *load_weights(file), device) for file in asked)
     answers = [member.answers for member in members]
     if not members or "both" in answers or len(set(answers)) < len(answers):
         came = ", ".join(answers) or "none"

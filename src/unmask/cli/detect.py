@@ -141,7 +141,7 @@ class _Table:
 
     def add(self, result: Result) -> None:
         from unmask.reports.facts import printable
-        from unmask.reports.verdict_page import marked_share
+        from unmask.reports.verdict_page import marked_share, scope
 
         verdict, evidence = result
         area = marked_share(evidence) if verdict.verdict in ("fake", "uncertain") else None
@@ -149,7 +149,7 @@ class _Table:
             (
                 printable(verdict.path or ""),
                 verdict.verdict or "error",
-                verdict.kind or "",
+                scope(verdict),
                 "" if verdict.score is None else f"{verdict.score:.3f}",
                 "" if area is None else f"{100 * area:.1f} %",
                 "" if verdict.error else str(len(verdict.faces)),
@@ -168,7 +168,7 @@ class _Table:
 
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("file", overflow="fold")
-        for name in ("verdict", "kind"):
+        for name in ("verdict", ""):
             table.add_column(name, no_wrap=True)
         for name in ("score", "forged area", "faces"):
             table.add_column(name, justify="right", no_wrap=True)

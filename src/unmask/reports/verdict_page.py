@@ -76,6 +76,8 @@ class FilePanel:
     folder: str
     name: str
     verdict: Verdict
+    scope: str
+    """See :func:`scope`."""
     reasons: tuple[str, ...]
     picture: Picture
     frames: tuple[Frame, ...]
@@ -101,7 +103,8 @@ class Row:
     """The verdict, or ``error``."""
     note: str
     """Error message, or nothing."""
-    kind: str | None
+    scope: str
+    """See :func:`scope`."""
     score: float | None
     area: float | None
     faces: int
@@ -113,6 +116,14 @@ def _names(verdict: Verdict) -> tuple[str, str]:
     path = verdict.path or "(pixels)"
     name = Path(path).name or path
     return printable(path[: len(path) - len(name)] if path.endswith(name) else ""), printable(name)
+
+
+def scope(verdict: Verdict) -> str:
+    """What a verdict speaks of: the kind of a fake; for a real, which of the two questions it leaves open."""
+    asked = (verdict.scores.edited is not None, verdict.scores.generated is not None)
+    if verdict.verdict == "real" and asked in ((True, False), (False, True)):
+        return "as to edits" if asked[0] else "as to generation"
+    return verdict.kind or ""
 
 
 def marked_share(evidence: Evidence | None) -> float | None:
@@ -135,7 +146,7 @@ def row(number: int, verdict: Verdict, evidence: Evidence | None, *, thumbnail: 
         name=name,
         outcome=verdict.verdict or "error",
         note=printable(note),
-        kind=verdict.kind,
+        scope=scope(verdict),
         score=verdict.score,
         area=marked_share(evidence),
         faces=len(verdict.faces),
@@ -163,6 +174,7 @@ def panel(number: int, verdict: Verdict, evidence: Evidence) -> FilePanel:
         folder=folder,
         name=name,
         verdict=verdict,
+        scope=scope(verdict),
         reasons=tuple(map(printable, verdict.reasons)),
         picture=_picture(photo, small, evidence.mask_threshold),
         frames=tuple(
