@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("weights", nargs="+", type=Path, metavar="WEIGHTS", help="one .safetensors file per question")
     parser.add_argument("--data", required=True, type=Path, help="manifest (or labelled folder) of held-out people")
-    parser.add_argument("--split", default=None, help="rows of this split only")
+    parser.add_argument("--split", default="val", help="rows of this split (default: val)")
     parser.add_argument("--boxes", type=Path, default=None, help="face boxes file; else faces are searched")
     parser.add_argument("--open", nargs="*", default=[], choices=["edited", "generated"], help="questions left open")
     parser.add_argument("--out", required=True, type=Path, help="the card to write, beside the weights")
