@@ -135,3 +135,10 @@ def test_wrong_input_is_said() -> None:
         views(PHOTO.astype(np.float32), [], ViewConfig())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="map"):
         views(PHOTO, [], ViewConfig())[0].from_image(PHOTO)
+
+
+def test_a_frame_view_is_the_whole_image_whatever_faces_there_are() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    (view,) = views(image, [Face((5, 5, 20, 20)), Face((30, 5, 45, 20))], ViewConfig(kind="frame", size=60))
+    assert view.face is None and view.box == (0, -10, 60, 50)
+    assert np.array_equal(view.pixels[10:50], image)

@@ -58,6 +58,8 @@ def views(image: UInt8Image, faces: Sequence[Face], config: ViewConfig) -> list[
     average when shrinking, bilinear when enlarging); without faces one square over the whole frame, ``face`` None,
     which the caller may refuse for a detector that needs a face.
 
+    ``frame``: that square over the whole frame, whatever faces there are.
+
     ``native``: at most ``crops`` unresized squares: one centred on each face (moved inside the image), then those of
     an even grid over the image, nearest to a face first, none that earlier ones cover by half. Without faces the
     image's centre takes their place. An image smaller than the square is repeated to fill it.
@@ -67,7 +69,7 @@ def views(image: UInt8Image, faces: Sequence[Face], config: ViewConfig) -> list[
     if config.kind == "native":
         return _native(image, faces, config)
     h, w = image.shape[:2]
-    chosen: list[Face | None] = [*faces] or [None]
+    chosen: list[Face | None] = [*faces] if faces and config.kind == "face" else [None]
     result = []
     for face in chosen:
         box = _inside(square_around(face or Face((0, 0, w, h)), config.margin if face else 1.0), h, w)
