@@ -92,6 +92,18 @@ def test_too_few_images_are_unresolvable_with_a_reason() -> None:
     assert fit.to_meta(0.4)["thresholds"]["fake"] is None and fit.to_meta(0.4)["thresholds"]["mask"] == 0.4
 
 
+def test_a_hundred_people_give_a_threshold_above_all_of_them() -> None:
+    x, y, _ = scores(240, 4.0)
+    people = [f"p{i // 2}" for i in range(240)]
+    point = calibrate(x, y, people).fake
+    s = out_of_fold(x, y, people)
+    assert point.threshold == s[s > s[y == 0].max()].min()
+    assert (point.errors, point.groups, point.low) == (0, 120, 0.0) and "1 in 121" in point.reason
+    assert point.high == pytest.approx(clopper_pearson(0, 120)[1])
+    ninety = calibrate(x[:180], y[:180], people[:180]).fake
+    assert ninety.threshold is None and "unresolvable" in ninety.reason
+
+
 def test_nobody_helps_to_set_their_own_score() -> None:
     """Changing one person's logits leaves that person's out-of-fold calibration unchanged."""
     x, y, people = scores(300)

@@ -30,7 +30,7 @@ class OperatingPoint:
     """A threshold on the calibrated score and what it costs on the validation images it was chosen on."""
 
     threshold: float | None
-    """None: there is too little data for this operating point, see ``reason``."""
+    """None: there is too little data for this operating point (``unresolvable``), see ``reason``."""
     target: float
     """The error rate asked for, e.g. 0.01."""
     errors: int | None
@@ -45,6 +45,7 @@ class OperatingPoint:
     """Clopper-Pearson 95 % limits of the rate; they take images as independent, ``groups`` says how far that holds."""
     high: float | None
     reason: str = ""
+    """Why there is no threshold, or why it is one above all reals (the limits then count people, not images)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,23 +156,33 @@ def _point(
     observed: Floats, own: npt.NDArray[np.bool_], groups: npt.NDArray[np.str_], target: float, side: Side
 ) -> OperatingPoint:
     """The observed score at which at most ``target`` of the ``own`` class fall on the wrong side: the smallest such
-    score for ``fake``, the largest for ``real``; equal scores fall together."""
+    score for ``fake``, the largest for ``real``; equal scores fall together.
+
+    Too few reals to show ``target``, but at least ``1 / target - 1`` people: ``fake`` starts above every one of them.
+    Of a further person the score is then above with a probability of at most 1 / (people + 1), since any order of
+    exchangeable people is alike; that expectation is what the rate asks for, and the limits say how loosely it is known.
+    """
     scores, people = observed[own], len(np.unique(groups[own]))
     n = len(scores)
     missing = unresolvable(n, target)
     if side == "real":
         missing = missing.replace("real images, FRR", "forged images, a rate of")
-    threshold = math.inf
+    threshold, note = math.inf, ""
+    if side == "fake" and missing and people + 1 >= 1 / target:
+        missing, note = (
+            "",
+            f"too few to show {target:g}: above all {people} people, 1 in {people + 1} is expected above",
+        )
     if not missing and side == "fake":
-        threshold = threshold_at_frr(split_scores(observed, ~own), target)
+        threshold = threshold_at_frr(split_scores(observed, ~own), 0.0 if note else target)
         missing = "" if threshold < math.inf else "unresolvable: no image scores above the highest real ones"
     elif not missing:
         threshold = float(np.sort(scores)[math.floor(target * n + 1e-9)])
     if missing:
         return OperatingPoint(None, target, None, n, people, None, None, None, missing)
     wrong = int((scores >= threshold).sum() if side == "fake" else (scores < threshold).sum())
-    low, high = clopper_pearson(wrong, n)
-    return OperatingPoint(threshold, target, wrong, n, people, wrong / n, low, high)
+    low, high = clopper_pearson(wrong, people if note else n)
+    return OperatingPoint(threshold, target, wrong, n, people, wrong / n, low, high, note)
 
 
 def calibrate(
