@@ -159,8 +159,8 @@ def _point(
     score for ``fake``, the largest for ``real``; equal scores fall together.
 
     Too few reals to show ``target``, but at least ``1 / target - 1`` people: ``fake`` starts above every one of them.
-    Of a further person the score is then above with a probability of at most 1 / (people + 1), since any order of
-    exchangeable people is alike; that expectation is what the rate asks for, and the limits say how loosely it is known.
+    A further person's score is above that with a probability of at most 1 / (people + 1), since any order of people
+    is equally likely; that expectation is what the rate asks for, and the limits say how loosely it is known.
     """
     scores, people = observed[own], len(np.unique(groups[own]))
     n = len(scores)
