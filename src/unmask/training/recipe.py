@@ -158,6 +158,8 @@ class Recipe:
     """Steps between checkpoints; one is also written at each validation and when stopped by Ctrl-C."""
     log_every: int = 10
     """Steps between rows of log.csv."""
+    half: bool = False
+    """Write the final weights as float16: half the bytes, scores equal to about three digits."""
     tensorboard: bool = False
     """Also write TensorBoard events (extra `tensorboard`)."""
     device: str = "auto"

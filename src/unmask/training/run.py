@@ -144,7 +144,7 @@ def train(
                 "machine": machine(fabric.device),
             },
         }
-        save_weights(out / WEIGHTS, averaged, meta)
+        save_weights(out / WEIGHTS, averaged, meta, half=recipe.half)
     fabric.barrier()
     return out / WEIGHTS
 
