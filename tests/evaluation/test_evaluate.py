@@ -256,14 +256,16 @@ def test_masks_and_boxes_follow_the_size():
 
 
 def test_metadata_probe_sees_a_shortcut_and_matching_removes_it(portrait_pixels, tmp_path):
-    rows = []
+    """The same kind of pixels for both classes, but one stored as PNG and one as BMP."""
+    random = np.random.default_rng(0)
+    rows, lines = [], ["path,label,score"]
     for i in range(40):
-        name = tmp_path / f"{i}.jpg"
-        Image.fromarray(np.roll(portrait_pixels, i, 1)).save(name, quality=95 if i % 2 else 94)
+        name = tmp_path / f"{i}.{'bmp' if i % 2 else 'png'}"
+        x, y = random.integers(0, 96, 2)
+        Image.fromarray(portrait_pixels[y : y + 160, x : x + 160]).save(name)
         rows.append(Row(str(name), i % 2, group=str(i)))
-    (tmp_path / "s.csv").write_text(
-        "path,label,score\n" + "".join(f"{i}.jpg,{i % 2},{0.01 * i}\n" for i in range(40)), encoding="utf-8"
-    )
+        lines.append(f"{name.name},{i % 2},{0.01 * i}")
+    (tmp_path / "s.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_manifest(tmp_path / "data.csv", rows)
     found = {}
     for extra in ((), ("--size", "128", "--jpeg-quality", "80")):

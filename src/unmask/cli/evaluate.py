@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         "name": Path(args.detector or args.scores).stem,
         "command": shlex.join(["unmask", *sys.argv[1:]]),
         "data": str(args.data or args.scores),
+        "boxes": None if args.boxes is None else str(args.boxes),
     }
     evaluation = (_scores if args.scores else _detector)(args, matching, about)
     content = write_evaluation(args.out, evaluation)

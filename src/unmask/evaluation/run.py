@@ -68,7 +68,6 @@ def evaluate_detector(
     analyzer: Analyzer,
     rows: Sequence[Row],
     *,
-    device: str = "cpu",
     boxes: Mapping[str, Sequence[Face]] | None = None,
     matching: Matching | None = None,
     problems: Sequence[FileError] = (),
@@ -81,7 +80,6 @@ def evaluate_detector(
     Args:
         analyzer: from :func:`unmask.load`.
         rows: what to score.
-        device: where faces are searched.
         boxes: faces by path; other images are searched.
         matching: one size and JPEG quality for both classes.
         problems: files that could not even be listed; they join the errors.
@@ -90,7 +88,7 @@ def evaluate_detector(
         progress: told how many rows are done, of how many.
     """
     matching = matching or Matching()
-    scorer = DetectorScorer(analyzer, device)
+    scorer = DetectorScorer(analyzer)
     scored = score_rows(rows, scorer, boxes=boxes, matching=matching, progress=progress)
     bench = analyzer.bench
     facts = {

@@ -94,9 +94,9 @@ def _record(item: _Item) -> Record:
 class DetectorScorer:
     """Adds score, logit, verdict, status and pixel metrics to records."""
 
-    def __init__(self, analyzer: Analyzer, device: str = "cpu") -> None:
+    def __init__(self, analyzer: Analyzer) -> None:
         self.bench = analyzer.bench
-        self._finder = FaceFinder(device=device)
+        self._finder = FaceFinder(device=str(analyzer.members[0].detector.mean.device))
 
     def __call__(self, items: Sequence[_Item]) -> list[Record]:
         """One record per item."""

@@ -117,8 +117,8 @@ def write_evaluation_page(
     ]
     if any(row["verdicts"] for row in rows):
         caption = (
-            "Truth: answer; what is missing to 100 % is uncertain. Small: counts and exact limits in % (Clopper-Pearson, "
-            "images taken as independent)."
+            "Truth: answer; what is missing to 100 % is uncertain. Small: counts, and exact limits in % "
+            "(Clopper-Pearson, images taken as independent)."
         )
         tables.insert(1, ("Verdicts at the given thresholds", caption, _verdicts(rows)))
     context = {
@@ -144,6 +144,7 @@ def _facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     parts = [
         ("command", about.get("command")),
         ("data", about.get("data")),
+        ("face boxes", about.get("boxes")),
         ("data hash", about.get("data_sha256")),
         ("split", about.get("split")),
         ("weights hash", about.get("weights_sha256")),
@@ -151,6 +152,7 @@ def _facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("one JPEG quality", matching.get("jpeg_quality")),
         ("threshold fake", thresholds.get("fake")),
         ("threshold real", thresholds.get("real")),
+        *((f"mask threshold of {name}", value) for name, value in (about.get("mask_thresholds") or {}).items()),
         ("seed", about.get("seed")),
         ("machine", about.get("machine")),
         ("version", about.get("version")),
