@@ -39,7 +39,7 @@ from unmask.core.types import UInt8Image
 from unmask.data.intake import decode
 from unmask.nn.mtcnn import MTCNN
 
-SHIPPED = MTCNN().thresholds[2]
+SHIPPED = MTCNN().thresholds[3]
 SETS = ("ffhq_real", "us_gov_cc0", "us_congress_pd", "fixtures_pd_cc0/real")
 
 
@@ -100,7 +100,7 @@ def plain_loop(network: MTCNN, photo: UInt8Image) -> Found:
         scale *= network.factor
     box, score = torch.cat(boxes), torch.cat(scores)
     box = box[nms(box, score, 0.7)]
-    for net, size, least in ((network.rnet, 24, network.thresholds[1]), (network.onet, 48, network.thresholds[2])):
+    for net, size, least in ((network.rnet, 24, network.thresholds[1]), (network.onet, 48, 0.7)):
         kept, score_of = [], []
         for one in box:
             centre, half = (one[:2] + one[2:]) / 2, (one[2:] - one[:2]).max() / 2
@@ -192,7 +192,7 @@ def sheet(path: Path, root: Path, disputed: list[tuple[str, np.ndarray, tuple[in
 
 
 def quality(root: Path, names: list[str], yunet: YuNet, picture: Path | None) -> None:
-    network = MTCNN(thresholds=(*MTCNN().thresholds[:2], 0.5))
+    network = MTCNN(thresholds=(*MTCNN().thresholds[:3], 0.5))
     ours: dict[str, Found] = {}
     runs: dict[str, dict[str, Found]] = {"YuNet at 640": {}, "YuNet, not reduced": {}}
     lenient: dict[str, Found] = {}

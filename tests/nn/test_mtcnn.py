@@ -8,6 +8,7 @@ import pytest
 import skimage.data
 import torch
 
+from unmask.core.errors import WeightsError
 from unmask.core.types import UInt8Image
 from unmask.nn import mtcnn, packing
 from unmask.nn.mtcnn import MTCNN, Faces
@@ -117,6 +118,23 @@ def test_wrong_input_is_said() -> None:
         MTCNN()([np.zeros((4, 4, 3), np.float32)])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="min_size"):
         MTCNN(min_size=5)
+
+
+def test_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    mtcnn._arrays.cache_clear()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(WeightsError, match="mtcnn"):
+        MTCNN()
+
+
+def test_further_looks_refuse_chance_resemblances(network: MTCNN) -> None:
+    """The score is the mean over looks: a face keeps it, a flat patch has none."""
+    photo = [ASTRONAUT]
+    pack = packing.pack_copies(packing.halvings(ASTRONAUT), photo, [0] * len(packing.halvings(ASTRONAUT)))
+    crop = packing.Cropper(pack, network._pixels(pack.canvas), (mtcnn.FILL - 127.5) / 128)
+    boxes = torch.tensor([[181.0, 62, 268, 172], [10, 400, 100, 500]])
+    face, other = network._look_again(crop, boxes, torch.zeros(2, dtype=torch.long))
+    assert face > 0.95 and other < 0.05
 
 
 @pytest.mark.slow
