@@ -70,6 +70,14 @@ def test_align_puts_a_marked_pixel_where_the_matrix_says() -> None:
         np.testing.assert_allclose(seen, expected, atol=0.35)
 
 
+def test_align_in_a_photo_wider_than_opencv_warps() -> None:
+    wide = np.zeros((200, 40_000, 3), np.uint8)
+    wide[:, 39_500:] = ASTRONAUT[:200, :500]
+    points = np.array([(203.8, 101.0), (246.6, 103.7), (224.4, 128.5), (201.8, 139.1), (244.9, 141.2)])
+    expected, _ = align(ASTRONAUT[:200, :500], points, 96, zoom=1)
+    np.testing.assert_array_equal(align(wide, points + np.array([39_500, 0]), 96, zoom=1)[0], expected)
+
+
 def test_finder_lists_the_largest_first() -> None:
     scene = np.zeros((260, 700, 3), np.uint8)
     scene[:200, :200] = ASTRONAUT[20:220, 130:330]
