@@ -139,9 +139,10 @@ class BatchLoader(Iterator[Batch]):
             except StopIteration:
                 self.close()
                 break
-            except RuntimeError as error:  # what torch raises when a worker process dies
+            except (RuntimeError, EOFError, OSError) as error:  # a worker died: while idle, or while handing over
                 self.close()
-                message = f"a loader process stopped ({str(error).splitlines()[0]}); out of memory? try fewer workers"
+                what = (str(error) or type(error).__name__).splitlines()[0]
+                message = f"a loader process stopped ({what}); out of memory? try fewer workers"
                 raise DataError("worker_died", message) from error
             except BaseException:
                 self.close()
