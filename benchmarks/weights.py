@@ -24,7 +24,6 @@ from unmask.cli.main import main as unmask
 class Run(NamedTuple):
     """One evaluation."""
 
-    detector: str
     data: str
     options: tuple[str, ...] = ()
 
@@ -32,22 +31,14 @@ class Run(NamedTuple):
 HELD, MANIFESTS = "runs/held_out/{}/manifest.csv", "runs/manifests/{}.csv"
 AT_90 = ("--jpeg-quality", "90")
 RUNS = {
-    "people": Run("default", HELD.format("people"), AT_90),
-    "val": Run("default", HELD.format("val"), (*AT_90, "--split", "val")),
-    "ffhq": Run("default", HELD.format("ffhq"), AT_90),
-    "edited-people": Run("edited", HELD.format("people"), AT_90),
-    "edited-val": Run("edited", HELD.format("val"), (*AT_90, "--split", "val")),
-    "edited-ffhq": Run("edited", HELD.format("ffhq"), AT_90),
-    "edited-fixtures": Run("edited", MANIFESTS.format("fixtures_local"), AT_90),
-    "generated-tpdne": Run("generated", MANIFESTS.format("ffhq_vs_tpdne"), ("--size", "1024", "--jpeg-quality", "75")),
-    "generated-sd3": Run("generated", MANIFESTS.format("ffhq_vs_sd3"), ("--size", "1024", "--jpeg-quality", "75")),
-    "generated-tpdne-512": Run("generated", MANIFESTS.format("ffhq_vs_tpdne"), ("--size", "512", *AT_90)),
-    "generated-sd3-512": Run("generated", MANIFESTS.format("ffhq_vs_sd3"), ("--size", "512", *AT_90)),
-    "generated-nvlabs-256": Run("generated", MANIFESTS.format("ffhq_vs_nvlabs"), ("--size", "256", *AT_90)),
-    "generated-fixtures": Run("generated", MANIFESTS.format("fixtures_generated"), ("--size", "320", *AT_90)),
-    "tpdne": Run("default", MANIFESTS.format("ffhq_vs_tpdne"), ("--size", "512", *AT_90)),
-    "sd3": Run("default", MANIFESTS.format("ffhq_vs_sd3"), ("--size", "512", *AT_90)),
-    "fixtures": Run("default", MANIFESTS.format("fixtures_local"), AT_90),
+    "people": Run(HELD.format("people"), AT_90),
+    "val": Run(HELD.format("val"), (*AT_90, "--split", "val")),
+    "ffhq": Run(HELD.format("ffhq"), AT_90),
+    "fixtures-local": Run(MANIFESTS.format("fixtures_local"), AT_90),
+    "fixtures-generated": Run(MANIFESTS.format("fixtures_generated"), ("--size", "320", *AT_90)),
+    "ffhq-sd3": Run(MANIFESTS.format("ffhq_vs_sd3"), ("--size", "512", *AT_90)),
+    "ffhq-tpdne": Run(MANIFESTS.format("ffhq_vs_tpdne"), ("--size", "512", *AT_90)),
+    "ffhq-nvlabs": Run(MANIFESTS.format("ffhq_vs_nvlabs"), ("--size", "256", *AT_90)),
 }
 
 
@@ -93,7 +84,7 @@ def main() -> None:
     for name in args.only:
         run, folder = RUNS[name], args.out / name
         if not (folder / "metrics.json").is_file():
-            unmask(["evaluate", run.detector, "--data", run.data, "--out", str(folder), *run.options])
+            unmask(["evaluate", "default", "--data", run.data, "--out", str(folder), *run.options])
         content = json.loads((folder / "metrics.json").read_text())
         print(f"\n**{name}**: `{content['about']['command']}` (data hash {content['about']['data_sha256'][:16]})\n")
         print(f"| |{HEAD}|\n|{'---|' * (HEAD.count('|') + 2)}")
