@@ -16,7 +16,7 @@ RANK = (
     *((f"far@frr={x:g}", f"FAR at {100 * x:g} % FRR") for x in (0.001, 0.01, 0.05)),
 )
 AT_HALF = (
-    *(("accuracy", "accuracy"), ("balanced_accuracy", "balanced"), ("precision", "precision"), ("recall", "recall")),
+    *(("accuracy", "accuracy"), ("precision", "precision"), ("recall", "recall")),
     *(("f1", "F1"), ("frr", "FRR"), ("far", "FAR"), ("ece", "ECE"), ("brier", "Brier")),
 )
 PIXEL = (
