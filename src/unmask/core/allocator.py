@@ -12,8 +12,8 @@ def keep_freed_memory() -> bool:
     """Tell glibc's allocator to keep freed memory instead of returning it to the kernel.
 
     Activations of many megabytes are freed and asked for again at every step of training; by default each time costs
-    page faults (``benchmarks/training.py``: 8 to 19 % of a training step's CPU time). The process holds its peak memory until it
-    ends. True where it took effect, False with another C library; calling it twice does no harm.
+    page faults (``benchmarks/training.py``: 8 to 19 % of a training step's CPU time). The process holds its peak
+    memory until it ends. True where it took effect, False with another C library; calling it twice does no harm.
     """
     if not sys.platform.startswith("linux"):
         return False
