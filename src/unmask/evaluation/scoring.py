@@ -44,7 +44,9 @@ class FileError:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Item:
+class Item:
+    """One labelled image, decoded and matched."""
+
     row: Row
     decoded: Decoded
     truth: FloatMap | None
@@ -66,7 +68,7 @@ class Scored:
     errors: list[FileError]
 
 
-def _read(row: Row, boxes: Mapping[str, Sequence[Face]], matching: Matching) -> _Item:
+def _read(row: Row, boxes: Mapping[str, Sequence[Face]], matching: Matching) -> Item:
     original = decode(Path(row.path))
     truth = None
     if row.label == 0:
@@ -76,7 +78,7 @@ def _read(row: Row, boxes: Mapping[str, Sequence[Face]], matching: Matching) -> 
     decoded = matching.apply(original)
     shape = decoded.pixels.shape
     faces = boxes.get(str(Path(row.path).resolve()))
-    return _Item(
+    return Item(
         row,
         decoded,
         None if truth is None else scale_mask(truth, (shape[0], shape[1])),
@@ -84,7 +86,7 @@ def _read(row: Row, boxes: Mapping[str, Sequence[Face]], matching: Matching) -> 
     )
 
 
-def _record(item: _Item) -> Record:
+def _record(item: Item) -> Record:
     """What needs no detector: the row's own columns and the blur baseline."""
     record = asdict(item.row)
     record["blur"] = blur_score(item.decoded.pixels)
@@ -98,7 +100,7 @@ class DetectorScorer:
         self.bench = analyzer.bench
         self._finder = FaceFinder(device=str(analyzer.members[0].detector.mean.device))
 
-    def __call__(self, items: Sequence[_Item]) -> list[Record]:
+    def __call__(self, items: Sequence[Item]) -> list[Record]:
         """One record per item."""
         images = [item.decoded.pixels for item in items]
         found = iter(self._finder.find([i.decoded.pixels for i in items if i.faces is None]))
@@ -106,7 +108,7 @@ class DetectorScorer:
         by_member = [score_images(member.detector, images, faces) for member in self.bench.members]
         return [self._answer(item, faces[k], [scored[k] for scored in by_member]) for k, item in enumerate(items)]
 
-    def _answer(self, item: _Item, faces: tuple[Face, ...], scored: Sequence[ImageScore]) -> Record:
+    def _answer(self, item: Item, faces: tuple[Face, ...], scored: Sequence[ImageScore]) -> Record:
         verdict, evidence = judge(self.bench, item.row.path, item.decoded, faces, scored)
         return {
             **_record(item),
@@ -114,7 +116,7 @@ class DetectorScorer:
             "logit": self._logit(scored),
             "verdict": verdict.verdict,
             "status": verdict.status,
-            **_pixels(item, evidence),
+            **self.pixels(item, evidence),
         }
 
     def _logit(self, scored: Sequence[ImageScore]) -> float | None:
@@ -125,23 +127,23 @@ class DetectorScorer:
             return known[0][1]
         return combined_logit(*(probability(x, m.calibration.scale, m.calibration.offset) for m, x in known))
 
+    def pixels(self, item: Item, evidence: Evidence) -> Record:
+        """Pixel metrics of the map at the shipped mask threshold; empty without a map or a true mask."""
+        if evidence.heatmap is None or item.truth is None:
+            return {}
+        heat = evidence.heatmap.clip(0.0, 1.0)  # resizing may overshoot by a rounding error
+        found = pixel_metrics(heat[None], item.truth[None], evidence.mask_threshold)
+        return {name: float(values[0]) for name, values in zip(PIXEL, found, strict=True)}
 
-def _pixels(item: _Item, evidence: Evidence) -> Record:
-    if evidence.heatmap is None or item.truth is None:
-        return {}
-    heat = evidence.heatmap.clip(0.0, 1.0)  # resizing may overshoot by a rounding error
-    found = pixel_metrics(heat[None], item.truth[None], evidence.mask_threshold)
-    return {name: float(values[0]) for name, values in zip(PIXEL, found, strict=True)}
 
-
-def baselines_only(items: Sequence[_Item]) -> list[Record]:
+def baselines_only(items: Sequence[Item]) -> list[Record]:
     """Records of images that another tool has scored."""
     return [_record(item) for item in items]
 
 
 def score_rows(
     rows: Sequence[Row],
-    scorer: Callable[[Sequence[_Item]], list[Record]],
+    scorer: Callable[[Sequence[Item]], list[Record]],
     *,
     boxes: Mapping[str, Sequence[Face]] | None = None,
     matching: Matching | None = None,
@@ -175,9 +177,9 @@ def score_rows(
 
 def _chunks(
     rows: Sequence[Row], boxes: Mapping[str, Sequence[Face]], matching: Matching, errors: list[FileError]
-) -> Iterator[tuple[list[_Item], int]]:
+) -> Iterator[tuple[list[Item], int]]:
     """Readable images, a chunk at a time, each with the number of rows that have been read by then."""
-    chunk: list[_Item] = []
+    chunk: list[Item] = []
     pixels = 0
     for number, row in enumerate(rows, 1):
         try:
@@ -191,8 +193,8 @@ def _chunks(
 
 
 def _score(
-    items: Sequence[_Item], scorer: Callable[[Sequence[_Item]], list[Record]]
-) -> Iterator[tuple[_Item, Record | FileError]]:
+    items: Sequence[Item], scorer: Callable[[Sequence[Item]], list[Record]]
+) -> Iterator[tuple[Item, Record | FileError]]:
     """Answers of a chunk; if it fails as a whole, image by image, so that a bad one spoils only itself."""
     try:
         yield from zip(items, scorer(items), strict=True)
