@@ -186,7 +186,8 @@ class AttentionNPR(Detector[AttentionNPRConfig]):
         """(B, 3, H, W) in [0, 1] to logits, the pooled features and the scale weights."""
         residuals = self.residuals(self.normalize(image))  # (B, S, 3, H, W)
         weights = self.attention(residuals)  # (B, S, 3)
-        mixed = (residuals * weights[..., None, None]).sum(1)  # (B, 3, H, W)
+        single = self.config.weighting == "single"
+        mixed = residuals[:, 0] if single else (residuals * weights[..., None, None]).sum(1)  # (B, 3, H, W)
         net = self.net
         x = net.maxpool(net.relu(net.bn1(net.conv1(mixed * GAIN))))
         x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
