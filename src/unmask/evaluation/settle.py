@@ -35,7 +35,7 @@ from unmask.metrics.image import auc, split_scores
 from unmask.reports.evidence import Evidence
 from unmask.training.calibrate import calibrate
 
-CUTS = tuple(round(0.05 * step, 2) for step in range(1, 19))
+CUTS = (0.01, 0.02, 0.03, 0.05, 0.07, *(round(0.1 * step, 1) for step in range(1, 10)))
 """Mask thresholds that are tried."""
 Boxes = Mapping[str, Sequence[Face]]
 
