@@ -62,8 +62,11 @@ def test_the_card_loads_and_says_what_it_rests_on(place: Path) -> None:
 
 
 def test_an_open_question_is_named_and_not_asked(place: Path) -> None:
+    manifest = place / "val.csv"
+    manifest.write_text(manifest.read_text().replace(",noise,", ",resynthesis,", 3))
     assert main([*words(place, place / "one.json"), "--open", "generated"]) == 0
     assert [member.name for member in load_analyzer(place / "one.json", device="cpu").members] == ["edited"]
+    assert json.loads((place / "one.json").read_text())["data"]["manipulations"] == {"noise": 9}
 
 
 def test_thresholds_are_never_set_on_test_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

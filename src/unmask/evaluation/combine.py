@@ -23,6 +23,7 @@ from unmask.analysis.analyzer import load_analyzer
 from unmask.core.errors import ConfigError, UnmaskError
 from unmask.core.files import write_text
 from unmask.data.faces import read_boxes
+from unmask.data.forgeries import FORGERIES
 from unmask.data.manifest import Row, data_hash
 from unmask.data.splits import families
 from unmask.evaluation.run import choose_split, read_rows
@@ -46,7 +47,8 @@ def combine(
 
     Args:
         weights: one file per question, all in ``out``'s folder.
-        rows: labelled images of people that no member was trained on.
+        rows: labelled images of people that no member was trained on; forgeries that ask a question of ``leave_open``
+            are left out.
         out: the card's ``.json`` file.
         leave_open: questions that no member answers well; a member for one of them is named but not asked.
         boxes: faces by path; other images are searched.
@@ -62,6 +64,7 @@ def combine(
     strangers = [w for w in weights if w.resolve().parent != out.resolve().parent]
     if strangers:
         raise ConfigError("bad_place", f"{strangers[0]} must lie in the card's folder {out.resolve().parent}")
+    rows = [row for row in rows if _question(row) not in leave_open]
     card: dict[str, Any] = {"format": 1, "members": [w.stem for w in weights], "open": list(leave_open)}
     with NamedTemporaryFile("w", dir=out.parent, prefix=".uncalibrated-", suffix=".json", encoding="utf-8") as draft:
         json.dump(card, draft)
@@ -86,6 +89,11 @@ def combine(
     }
     write_text(out, json.dumps(card, indent=1) + "\n")
     return card
+
+
+def _question(row: Row) -> str:
+    """Which question a forgery of ours asks; empty for real photos and for forgeries of others."""
+    return FORGERIES[row.manipulation].answers if row.manipulation in FORGERIES else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
