@@ -78,13 +78,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", nargs="*", choices=list(RUNS), default=list(RUNS))
+    parser.add_argument("--boxes", default=None, help="face boxes file; else faces are searched (slower)")
     args = parser.parse_args()
+    boxes = ["--boxes", args.boxes] if args.boxes else []
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     print(f"machine: {platform.machine()}, {os.cpu_count()} cores; commit {commit}; seed 0\n")
     for name in args.only:
         run, folder = RUNS[name], args.out / name
         if not (folder / "metrics.json").is_file():
-            unmask(["evaluate", "default", "--data", run.data, "--out", str(folder), *run.options])
+            unmask(["evaluate", "default", "--data", run.data, "--out", str(folder), *run.options, *boxes])
         content = json.loads((folder / "metrics.json").read_text())
         print(f"\n**{name}**: `{content['about']['command']}` (data hash {content['about']['data_sha256'][:16]})\n")
         print(f"| |{HEAD}|\n|{'---|' * (HEAD.count('|') + 2)}")
