@@ -18,7 +18,11 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from unmask.cli.main import main as unmask
+from unmask.evaluation.predictions import read_predictions
+from unmask.metrics.suite import image_metrics
 
 
 class Run(NamedTuple):
@@ -74,6 +78,26 @@ HEAD = (
 )
 
 
+def edits_only(folder: Path) -> str:
+    """All local edits together, whole-image re-synthesis left out; intervals over families."""
+    table = read_predictions(folder / "predictions.parquet")
+    which = table["manipulation"].astype(str) != "resynthesis"
+    part = table.take(which & ~np.isnan(table["score"].astype(float)))
+    groups = [str(group) for group in part["family"]]
+    found = image_metrics(part["score"], part["label"], groups, ranking=part["logit"])
+    fakes = part.take(part["label"] == 1)
+    pixel = [f"{np.nanmean(fakes[name].astype(float)):.2f}" for name in ("pixel_f1", "pixel_iou", "pixel_auc")]
+    said_fake = part["verdict"].astype(str) == "fake"
+    called = []
+    for label in (0, 1):
+        mine = part["label"] == label
+        called.append(f"{int((said_fake & mine).sum())}/{int(mine.sum())}")
+    decided = int((part["verdict"].astype(str) != "uncertain").sum())
+    counts = f"{int((part['label'] == 0).sum())} / {len(fakes)}"
+    cells = ["**edits only**", counts, number(found["auc"].as_json()), "", "", "", *pixel, *called]
+    return "| " + " | ".join([*cells, f"{decided}/{len(part)}"]) + " |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
@@ -88,10 +112,13 @@ def main() -> None:
         if not (folder / "metrics.json").is_file():
             unmask(["evaluate", "default", "--data", run.data, "--out", str(folder), *run.options, *boxes])
         content = json.loads((folder / "metrics.json").read_text())
-        print(f"\n**{name}**: `{content['about']['command']}` (data hash {content['about']['data_sha256'][:16]})\n")
+        words = " ".join(["unmask evaluate default --data", run.data, *run.options, *boxes])
+        print(f"\n**{name}**: `{words}` (data hash {content['about']['data_sha256'][:16]})\n")
         print(f"| |{HEAD}|\n|{'---|' * (HEAD.count('|') + 2)}")
         for row in content["rows"]:
             print(line(row["name"], row))
+        if any(row["name"] == "resynthesis" for row in content["rows"]):
+            print(edits_only(folder))
 
 
 if __name__ == "__main__":
