@@ -66,7 +66,9 @@ def test_an_open_question_is_named_and_not_asked(place: Path) -> None:
     manifest.write_text(manifest.read_text().replace(",noise,", ",resynthesis,", 3))
     assert main([*words(place, place / "one.json"), "--open", "generated"]) == 0
     assert [member.name for member in load_analyzer(place / "one.json", device="cpu").members] == ["edited"]
-    assert json.loads((place / "one.json").read_text())["data"]["manipulations"] == {"noise": 9}
+    card = json.loads((place / "one.json").read_text())
+    assert card["data"]["manipulations"] == {"noise": 9}
+    assert card["thresholds"]["real"] is None and "generated" in card["thresholds"]["doubt"]
 
 
 def test_thresholds_are_never_set_on_test_people(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -168,6 +168,6 @@ def _remarks(bench: Bench, faces: Sequence[Face]) -> list[str]:
     if missing:
         remarks.append(
             f"unresolved_threshold: the weights carry no threshold for {' or '.join(missing)} "
-            "(validation data could not settle it), so that verdict is never given"
+            "(too little validation data, or a question left open), so that verdict is never given"
         )
     return remarks

@@ -75,7 +75,11 @@ def combine(
     labels = np.array([row.label for row in scored.rows])
     fit = calibrate(logits, labels, families(scored.rows), seed=seed)
     kinds = sorted({row.manipulation for row in scored.rows if row.label})
-    card |= fit.to_meta() | {
+    found = fit.to_meta()
+    if leave_open:  # "not edited" is not "real" while nobody has asked whether it was generated
+        found["thresholds"]["real"] = None
+        found["thresholds"]["doubt"] = f"no image is called real while this is open: {', '.join(leave_open)}"
+    card |= found | {
         "data": {
             "hash": data_hash(scored.rows),
             "images": len(scored.rows),
