@@ -193,6 +193,18 @@ def test_paths_are_found_below_root_then_the_variable(tmp_path: Path, monkeypatc
         locate(Path("x"), None)
 
 
+def test_timm_is_a_word_and_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    from unmask.detectors.baseline import Baseline
+    from unmask.training.run import build_detector
+
+    asked: list[object] = []
+    monkeypatch.setattr(Baseline, "load_backbone", lambda self, source: asked.append(source))
+    build_detector(make_recipe({"detector": {"backbone_weights": "timm"}}))
+    assert asked == ["timm"]
+    with pytest.raises(DataError, match="UNMASK_DATA"):
+        build_detector(make_recipe({"detector": {"backbone_weights": "nowhere.safetensors"}}))
+
+
 def test_nothing_to_train_on_is_a_clear_error() -> None:
     with pytest.raises(ConfigError, match=r"data\.photos"):
         build_streams(Recipe(), ViewConfig())

@@ -22,8 +22,9 @@ class DetectorSpec:
     """A name of `unmask list detectors`."""
     config: dict[str, Any] = field(default_factory=dict)
     """Fields of the design's config that differ from its defaults, e.g. `{view: {size: 224}}`."""
-    backbone_weights: Path | None = None
-    """A safetensors file to start the backbone from (relative to `data.root` or $UNMASK_DATA); null = random."""
+    backbone_weights: str | None = None
+    """A safetensors file to start the backbone from (relative to `data.root` or $UNMASK_DATA); `timm` downloads timm's
+    own; null = random."""
 
 
 @dataclass(frozen=True)

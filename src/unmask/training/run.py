@@ -45,8 +45,9 @@ def build_detector(recipe: Recipe) -> AnyDetector:
     """The recipe's detector, initialised from its seed, with the backbone's weights where the recipe names some."""
     torch.manual_seed(recipe.seed)
     detector = create_detector(recipe.detector.name, **recipe.detector.config)
-    if recipe.detector.backbone_weights is not None:
-        detector.load_backbone(locate(recipe.detector.backbone_weights, recipe.data.root))
+    source = recipe.detector.backbone_weights
+    if source is not None:
+        detector.load_backbone(source if source == "timm" else locate(Path(source), recipe.data.root))
     return detector
 
 
