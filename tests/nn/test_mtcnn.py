@@ -105,7 +105,7 @@ def test_crops_average_and_are_grey_outside(network: MTCNN) -> None:
     rows, columns = np.indices((512, 512))
     photo = np.stack([rows / 2, columns / 2, (rows + columns) / 4], 2).astype(np.uint8)
     pack = packing.pack_copies(packing.halvings(photo), [photo], [0] * len(packing.halvings(photo)))
-    crop = packing.Cropper(pack, network._pixels(pack.canvas), (mtcnn.FILL - 127.5) / 128)
+    crop = packing.Cropper(pack, network._pixels(pack.canvas, torch.contiguous_format), (mtcnn.FILL - 127.5) / 128)
     boxes = torch.tensor([[100.0, 60, 292, 252], [-48, -48, 48, 48]])
     inside, corner = crop(boxes, torch.zeros(2, dtype=torch.long), 48)
     expected = cv2.resize(photo[60:252, 100:292], (48, 48), interpolation=cv2.INTER_AREA).astype(float)
@@ -131,7 +131,7 @@ def test_further_looks_refuse_chance_resemblances(network: MTCNN) -> None:
     """The score is the mean over looks: a face keeps it, a flat patch has none."""
     photo = [ASTRONAUT]
     pack = packing.pack_copies(packing.halvings(ASTRONAUT), photo, [0] * len(packing.halvings(ASTRONAUT)))
-    crop = packing.Cropper(pack, network._pixels(pack.canvas), (mtcnn.FILL - 127.5) / 128)
+    crop = packing.Cropper(pack, network._pixels(pack.canvas, torch.contiguous_format), (mtcnn.FILL - 127.5) / 128)
     boxes = torch.tensor([[181.0, 62, 268, 172], [10, 400, 100, 500]])
     face, other = network._look_again(crop, boxes, torch.zeros(2, dtype=torch.long))
     assert face > 0.95 and other < 0.05

@@ -197,7 +197,7 @@ class MTCNN(nn.Module):
         boxes, owner = self._propose(photos, small)
         halves = [halvings(s) for s in small]
         pack = pack_copies([h for hs in halves for h in hs], photos, [i for i, hs in enumerate(halves) for _ in hs])
-        crop = Cropper(pack, self._pixels(pack.canvas), (FILL - 127.5) / 128)
+        crop = Cropper(pack, self._pixels(pack.canvas, torch.contiguous_format), (FILL - 127.5) / 128)
 
         boxes = _square(boxes)
         offsets, scores = self._run(self.rnet, crop, boxes, owner, 24, CROPS * self._chunk)
@@ -236,9 +236,9 @@ class MTCNN(nn.Module):
         (scores,) = self._run(both_ways, crop, around, owner, 48, CROPS * self._chunk // 4)
         return scores.view(-1, len(LOOKS)).mean(1)
 
-    def _pixels(self, canvas: UInt8Image) -> Tensor:
-        """(H, W, 3) uint8 to normalised (1, 3, H, W), channels last in memory (twice as fast on a CPU)."""
-        x = torch.from_numpy(canvas).to(self.device).permute(2, 0, 1)[None]
+    def _pixels(self, canvas: UInt8Image, order: torch.memory_format) -> Tensor:
+        """(H, W, 3) uint8 to normalised (1, 3, H, W), in the given order of memory."""
+        x = torch.from_numpy(canvas).to(self.device).permute(2, 0, 1)[None].contiguous(memory_format=order)
         return x.float().sub_(127.5).div_(128)
 
     def _propose(self, photos: list[UInt8Image], small: list[UInt8Image]) -> tuple[Tensor, Tensor]:
@@ -264,7 +264,8 @@ class MTCNN(nn.Module):
 
     def _propose_rows(self, pack: Pack, top: int, bottom: int) -> tuple[Tensor, Tensor, Tensor]:
         """One stretch of the canvas: boxes in photo pixels, scores, and the copy each was found on."""
-        offsets, scores = self.pnet(self._pixels(pack.canvas[top:bottom]))
+        # channels last: twice as fast on a CPU
+        offsets, scores = self.pnet(self._pixels(pack.canvas[top:bottom], torch.channels_last))
         copy_at = np.full(scores.shape[1:], -1)
         for i, (y, x, h, w) in enumerate(pack.place):
             if top <= y < bottom:  # windows wholly on this copy and its margin

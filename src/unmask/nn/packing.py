@@ -87,7 +87,7 @@ class Cropper:
 
     def __init__(self, pack: Pack, canvas: Tensor, outside: float) -> None:
         """``canvas``: the pack's as (1, 3, H, W), whose values are ``outside`` beyond the photos."""
-        self.canvas, self.outside = canvas.contiguous(), outside
+        self.canvas, self.outside = canvas, outside
         first = np.searchsorted(pack.owner, np.arange(pack.owner[-1] + 2))  # each photo's largest copy comes first
         self.first = torch.from_numpy(first).to(canvas.device)
         self.place = torch.from_numpy(pack.place).to(canvas.device, torch.float32)
