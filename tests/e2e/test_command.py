@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 UNMASK = [sys.executable, "-m", "unmask.cli.main"]
-SLOW_IMPORTS = "lightning torchmetrics sklearn matplotlib jsonargparse pandas pyarrow jinja2 skimage onnxruntime h5py"
+SLOW_IMPORTS = "lightning torchmetrics sklearn matplotlib pandas pyarrow jinja2 skimage onnxruntime h5py"
 
 
 def test_help_and_import_load_nothing_heavy() -> None:
