@@ -16,7 +16,7 @@ from unmask.core.errors import MissingExtraError, SizeError, UnmaskError
 from unmask.core.types import DetectorOutput
 from unmask.detectors.base import AnyDetector
 from unmask.detectors.meso import Meso
-from unmask.detectors.weights import WeightsCard
+from unmask.detectors.weights import WeightsCard, list_weights, load_weights
 from unmask.detectors.zoo import ZOO, ZooEntry, create_detector
 
 pytest.importorskip("onnx")
@@ -90,3 +90,10 @@ def test_refusals(detector: AnyDetector, tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(MissingExtraError, match=r'pip install "unmask\[export\]"'):
         export_onnx(detector, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", list_weights())
+def test_shipped_weights_pass(name: str, tmp_path: Path) -> None:
+    detector, card = load_weights(name)
+    certificate = export_onnx(detector, tmp_path / "m.onnx", dynamic=True, card=card)
+    assert certificate.verdict == "PASS", certificate.outputs

@@ -93,7 +93,8 @@ def parity_images(count: int, height: int, width: int) -> Tensor:
     """Noise, and structures that noise lacks: black, white, ramps, a checkerboard, smooth blobs.
 
     Returns:
-        (count, 3, height, width) in [0, 1], the same for the same arguments; at least six images show every kind.
+        (count, 3, height, width) in [0, 1], whole levels of 255 as in any photo, the same for the same arguments; six
+        images or more show every kind.
     """
     noise = torch.from_numpy(rng(0, "parity").random((count, 3, height, width), dtype="float32"))
     y, x = torch.linspace(0, 1, height)[:, None].expand(-1, width), torch.linspace(0, 1, width).expand(height, -1)
@@ -104,7 +105,7 @@ def parity_images(count: int, height: int, width: int) -> Tensor:
     images = noise.clone()
     for i, kind in enumerate(kinds[: max(0, count - 1)]):
         images[i + 1] = kind
-    return images
+    return torch.round(255 * images) / 255
 
 
 def export_onnx(

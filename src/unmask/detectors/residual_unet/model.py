@@ -98,7 +98,8 @@ class ResidualUNet(Detector[ResidualUNetConfig]):
 
     def _energy(self, residual: Tensor) -> Tensor:
         """(B, 12, H, W) residuals to (B, 12, H/4, W/4): local log-energy, standardised over the image."""
-        energy = torch.log(F.avg_pool2d(residual.square(), 4) + _ENERGY_FLOOR)
+        # log1p of the ratio, not log of the sum: what is standardised is then exactly 0 where nothing is left.
+        energy = torch.log1p(F.avg_pool2d(residual.square(), 4) / _ENERGY_FLOOR)
         return F.instance_norm(energy, eps=1e-3)
 
     def forward(self, image: Tensor) -> DetectorOutput:
