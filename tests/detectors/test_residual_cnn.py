@@ -9,7 +9,7 @@ from scipy.signal import convolve2d
 from skimage.data import astronaut
 
 from unmask.detectors.residual_cnn import ResidualCNN, ResidualCNNConfig
-from unmask.detectors.residual_cnn.model import KERNELS
+from unmask.ops.highpass import KERNELS
 
 IMAGE = torch.from_numpy(astronaut()[64:192, 160:288].copy()).permute(2, 0, 1)[None].float() / 255
 

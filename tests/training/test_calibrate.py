@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unmask.core.errors import DataError
+from unmask.metrics.statistics import clopper_pearson
 from unmask.training.calibrate import (
     calibrate,
-    clopper_pearson,
     fit_platt,
     out_of_fold,
 )

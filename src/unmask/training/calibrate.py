@@ -18,11 +18,11 @@ import numpy.typing as npt
 from unmask.core.errors import DataError
 from unmask.core.seeds import rng
 from unmask.metrics.image import split_scores, threshold_at_frr, unresolvable
+from unmask.metrics.statistics import clopper_pearson
 
 Floats = npt.NDArray[np.float64]
 Side = Literal["fake", "real"]
 _MIN_SCALE = 1e-3
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +84,6 @@ def _sigmoid(x: Floats) -> Floats:
     from scipy.special import expit
 
     return np.asarray(expit(x), np.float64)
-
-
-def clopper_pearson(errors: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Exact two-sided limits of a binomial proportion (Clopper and Pearson, 1934).
-
-    >>> [round(limit, 4) for limit in clopper_pearson(0, 300)]
-    [0.0, 0.0122]
-    """
-    from scipy.stats import beta
-
-    tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, errors, n - errors + 1)) if errors else 0.0
-    high = float(beta.ppf(1 - tail, errors + 1, n - errors)) if errors < n else 1.0
-    return low, high
 
 
 def fit_platt(logits: Floats, labels: npt.NDArray[np.bool_]) -> tuple[float, float]:

@@ -20,14 +20,7 @@ from unmask.core.errors import WeightsError
 from unmask.core.types import Answers, DetectorOutput, ViewConfig
 from unmask.detectors.base import Detector, DetectorConfig, SizeRule
 from unmask.nn.backbones import LoadReport, load_matching, read_safetensors
-
-KERNELS = (
-    ((0, 0, 0), (0, 1, -1), (0, 0, 0)),
-    ((0, 0, 0), (0, 1, 0), (0, -1, 0)),
-    ((0, 1, 0), (1, -4, 1), (0, 1, 0)),
-    ((1, -2, 1), (-2, 4, -2), (1, -2, 1)),
-)
-"""Difference to the right and lower neighbour, Laplacian, mixed second difference; scaled to unit L1 norm."""
+from unmask.ops.highpass import highpass, highpass_kernels, standardize
 
 
 @dataclass(frozen=True)
@@ -73,10 +66,8 @@ class ResidualCNN(Detector[ResidualCNNConfig]):
 
     def __init__(self, config: ResidualCNNConfig) -> None:
         super().__init__(config)
-        kernels = torch.tensor(KERNELS, dtype=torch.float32)[:, None]
-        kernels = kernels / kernels.abs().sum((2, 3), keepdim=True)
         self.kernels: Tensor
-        self.register_buffer("kernels", kernels.repeat(3, 1, 1, 1), persistent=False)
+        self.register_buffer("kernels", highpass_kernels(), persistent=False)
         w = config.width
         self.stem = nn.Sequential(_layer(12, w), nn.ReLU(), _layer(w, w, 2), nn.ReLU())
         self.blocks = nn.Sequential(_Block(w, 2 * w), _Block(2 * w, 4 * w), _Block(4 * w, 6 * w))
@@ -89,11 +80,8 @@ class ResidualCNN(Detector[ResidualCNNConfig]):
 
     def residuals(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] to (B, 12, H, W): four kernels per channel, standardised per crop, within +-4."""
-        residual = F.conv2d(F.pad(image, (1, 1, 1, 1), mode="reflect"), self.kernels, groups=3)
-        if self.config.standardize:
-            spread = residual.flatten(2).std(2)[..., None, None]
-            residual = residual / (spread + self.config.floor)
-        return residual.clamp(-4, 4)
+        residual = highpass(image, self.kernels)
+        return standardize(residual, self.config.floor) if self.config.standardize else residual.clamp(-4, 4)
 
     def forward(self, image: Tensor) -> DetectorOutput:
         """(B, 3, H, W) in [0, 1] to logits and the pooled features (B, 6 * width)."""
