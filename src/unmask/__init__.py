@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from unmask.core.version import __version__
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from unmask.analysis.analyzer import Analyzer
     from unmask.detectors.base import AnyDetector
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "create_detector", "list_detectors", "load"]
 
 

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from unmask import __version__
 from unmask.core.errors import ConfigError, UnmaskError
+from unmask.core.version import __version__
 
 
 class Verb(NamedTuple):

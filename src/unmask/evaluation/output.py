@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from unmask import __version__
 from unmask.core.errors import ConfigError
 from unmask.core.files import atomic_path, write_text
+from unmask.core.version import __version__
 from unmask.evaluation.predictions import write_predictions
 from unmask.evaluation.run import Evaluation
 from unmask.metrics.measure import plain

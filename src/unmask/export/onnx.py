@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask import __version__
 from unmask.core.config import to_dict
 from unmask.core.errors import MissingExtraError, UnmaskError
 from unmask.core.files import atomic_path, sha256_file, write_text
 from unmask.core.seeds import rng
+from unmask.core.version import __version__
 from unmask.detectors.base import AnyDetector
 from unmask.detectors.weights import WeightsCard
 from unmask.detectors.zoo import name_of

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from unmask import __version__
 from unmask.core.files import write_text
+from unmask.core.version import __version__
 
 if TYPE_CHECKING:
     from jinja2 import Environment

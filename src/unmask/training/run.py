@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-import unmask
 from unmask.core.allocator import keep_freed_memory
 from unmask.core.config import to_dict
 from unmask.core.errors import DataError, TrainingError
 from unmask.core.files import write_text
 from unmask.core.types import Batch
+from unmask.core.version import __version__
 from unmask.data.loader import make_loader
 from unmask.detectors.base import AnyDetector
 from unmask.detectors.weights import save_weights
@@ -180,7 +180,7 @@ def recipe_yaml(recipe: Recipe) -> str:
 
 def code_version() -> dict[str, str]:
     """Version of the package, its commit when it runs from a checkout, and of torch."""
-    versions = {"unmask": unmask.__version__, "torch": str(torch.__version__), "python": platform.python_version()}
+    versions = {"unmask": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
     folder = Path(__file__).parent
     try:
         for name, words in (("commit", ("rev-parse", "HEAD")), ("changes", ("status", "--porcelain", "-uno", "."))):
