@@ -117,3 +117,10 @@ class Meso(Detector[MesoConfig]):
             "backbone": list(self.blocks.parameters()),
             "head": [*self.dense.parameters(), *self.head.parameters()],
         }
+
+    def departures(self) -> tuple[str, ...]:
+        """The sign everywhere, the start of the inception modules."""
+        said = ["the published sigmoid is P(real); here it is one logit, positive = fake"]
+        if self.config.variant == "mesoinception4":
+            said.append("each inception module's first path starts with non-negative weights, or it can start dead")
+        return tuple(said)
