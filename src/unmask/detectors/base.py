@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unmask.core.errors import SizeError, WeightsError
 from unmask.core.types import Answers, Batch, DetectorOutput, InputKind, ViewConfig
-from unmask.nn.backbones import LoadReport
+from unmask.nn.backbones import Backbone, LoadReport
 
 C = TypeVar("C", bound="DetectorConfig")
 
@@ -126,12 +126,20 @@ class Detector(nn.Module, Generic[C]):
         return {"all": [p for p in self.parameters() if p.requires_grad]}
 
     def load_backbone(self, source: str | Path) -> LoadReport:
-        """Start the backbone from pretrained weights: a safetensors file, or ``timm`` to download timm's own.
+        """Start ``self.backbone`` from pretrained weights: a safetensors file, or ``timm`` to download timm's own.
+
+        The mean and standard deviation the weights expect come along. Designs with another backbone override it.
 
         Raises:
             WeightsError: the design has no such backbone, or the file does not fit.
         """
-        raise WeightsError("no_backbone", f"{type(self).__name__} has no backbone with pretrained weights")
+        backbone = getattr(self, "backbone", None)
+        if not isinstance(backbone, Backbone):
+            raise WeightsError("no_backbone", f"{type(self).__name__} has no backbone with pretrained weights")
+        report = backbone.load(source)
+        self.mean.copy_(torch.tensor(backbone.mean).view_as(self.mean))
+        self.std.copy_(torch.tensor(backbone.std).view_as(self.std))
+        return report
 
     def load_published(self, path: str | Path) -> None:
         """Take over the checkpoint its authors published, in the authors' own layout.

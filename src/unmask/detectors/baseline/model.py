@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 from unmask.core.errors import ConfigError
 from unmask.core.types import DetectorOutput
 from unmask.detectors.base import Detector, DetectorConfig, SizeRule
-from unmask.nn.backbones import Backbone, LoadReport
+from unmask.nn.backbones import Backbone
 from unmask.nn.decoders import UNetDecoder, log_mean_exp
 from unmask.ops.npr import npr
 from unmask.ops.srm import SRM_NAMES, srm, srm_kernels
@@ -116,13 +115,6 @@ class Baseline(Detector[BaselineConfig]):
             parts += [log_mean_exp(mask_logits, sharpness) for sharpness in _SHARPNESS]
         logits = self.head(torch.cat(parts, 1)).squeeze(1)
         return DetectorOutput(logits, mask_logits, embedding)
-
-    def load_backbone(self, source: str | Path) -> LoadReport:
-        """Start from pretrained weights; the mean and standard deviation they expect come along."""
-        report = self.backbone.load(source)
-        self.mean.copy_(torch.tensor(self.backbone.mean).view_as(self.mean))
-        self.std.copy_(torch.tensor(self.backbone.std).view_as(self.std))
-        return report
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """``backbone``, ``decoder`` and ``head``."""

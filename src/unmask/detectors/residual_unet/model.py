@@ -9,7 +9,6 @@ stages, a top-down mask decoder and a label head that reads both features and ma
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -19,7 +18,7 @@ from torch.nn import functional as F
 from unmask.core.errors import ConfigError
 from unmask.core.types import Answers, DetectorOutput, ViewConfig
 from unmask.detectors.base import Detector, DetectorConfig, SizeRule
-from unmask.nn.backbones import Backbone, LoadReport
+from unmask.nn.backbones import Backbone
 from unmask.nn.decoders import log_mean_exp
 from unmask.ops.highpass import highpass, highpass_kernels, standardize
 
@@ -133,13 +132,6 @@ class ResidualUNet(Detector[ResidualUNetConfig]):
         with torch.autocast(image.device.type, enabled=False):
             logits = self.head(torch.cat(parts, 1)).squeeze(1)
         return DetectorOutput(logits, mask_logits, embedding)
-
-    def load_backbone(self, source: str | Path) -> LoadReport:
-        """Start the ResNet from pretrained weights; the mean and standard deviation they expect come along."""
-        report = self.backbone.load(source)
-        self.mean.copy_(torch.tensor(self.backbone.mean).view_as(self.mean))
-        self.std.copy_(torch.tensor(self.backbone.std).view_as(self.std))
-        return report
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """``backbone``, ``residual`` (the side branch), ``decoder`` and ``head``."""
