@@ -1,0 +1,67 @@
+"""One level of the periodised two-dimensional wavelet transform, as one strided convolution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def wavelet_filters(name: str, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The four separable analysis filters of a PyWavelets wavelet, ready for :func:`dwt2`.
+
+    Args:
+        name: any discrete wavelet of PyWavelets, e.g. ``haar``, ``coif1``, ``db2``.
+        dtype: of the filters; the same as the image's.
+
+    Returns:
+        (4, 1, L, L), L even, in the order LL (cA), LH (cH), HL (cV), HH (cD).
+
+    Raises:
+        ValueError: PyWavelets knows no such wavelet.
+
+    >>> wavelet_filters("haar")[:, 0].flatten(1).tolist()  # doctest: +ELLIPSIS
+    [[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, -0.5, -0.5], [0.5, -0.5, 0.5, -0.5], [0.5, -0.5, -0.5, 0.5]]
+    """
+    import pywt
+
+    wavelet = pywt.Wavelet(name)
+    # A convolution reverses its filter, torch's conv2d does not.
+    low, high = (torch.tensor(taps[::-1], dtype=torch.float64) for taps in (wavelet.dec_lo, wavelet.dec_hi))
+    pairs = [(low, low), (high, low), (low, high), (high, high)]  # along rows (vertical), along columns
+    return torch.stack([torch.outer(down, across) for down, across in pairs])[:, None].to(dtype)
+
+
+def _wrap(x: Tensor, pad: int, dim: int) -> Tensor:
+    """Continue ``x`` periodically by ``pad`` on both sides."""
+    side = x.shape[dim]
+    return torch.cat([x.narrow(dim, side - pad, pad), x, x.narrow(dim, 0, pad)], dim)
+
+
+def dwt2(x: Tensor, filters: Tensor) -> tuple[Tensor, Tensor]:
+    """``pywt.dwt2(x, wavelet, mode="periodization")`` of every channel: sizes halve exactly.
+
+    Args:
+        x: (B, C, H, W), H and W even and at least ``L // 2 - 1``.
+        filters: (4, 1, L, L) from :func:`wavelet_filters`, of ``x``'s dtype and device.
+
+    Returns:
+        The approximation LL (B, C, H/2, W/2), and the details (B, C, 3, H/2, W/2) in PyWavelets' order: LH (cH,
+        horizontal edges), HL (cV, vertical edges), HH (cD).
+
+    Raises:
+        ValueError: an odd side, or one shorter than the filter's wrap-around.
+
+    >>> ll, bands = dwt2(torch.ones(1, 1, 4, 4), wavelet_filters("haar"))
+    >>> ll.unique().tolist(), bands.abs().max().item()
+    ([2.0], 0.0)
+    """
+    batch, channels, height, width = x.shape
+    pad = filters.shape[-1] // 2 - 1
+    if height % 2 or width % 2 or min(height, width) < max(2, pad):
+        raise ValueError(f"expected even sides of at least {max(2, pad + pad % 2)}, got {height}x{width}")
+    flat = x.reshape(batch * channels, 1, height, width)
+    if pad:
+        flat = _wrap(_wrap(flat, pad, 2), pad, 3)
+    parts = F.conv2d(flat, filters, stride=2).view(batch, channels, 4, height // 2, width // 2)
+    return parts[:, :, 0], parts[:, :, 1:]
