@@ -33,7 +33,7 @@ def test_weights_bring_their_mean_and_deviation(tmp_path: Path) -> None:
     save_file(source, file, {"mean": "[0.1, 0.2, 0.3]", "std": "[0.4, 0.5, 0.6]"})
     model = Plain()
     report = model.load_backbone(file)
-    assert sorted(report.loaded) == sorted(source)
+    assert len(report.loaded) == len(source) and not report.unused
     assert all(torch.equal(p, source[name]) for name, p in model.backbone.net.named_parameters())
     assert model.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
     assert model.std.flatten().tolist() == pytest.approx([0.4, 0.5, 0.6])
