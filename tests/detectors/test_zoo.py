@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from pathlib import Path
+
 import pytest
 
 import unmask
@@ -30,3 +33,9 @@ def test_nested_and_dotted_settings_leave_the_others_alone() -> None:
 def test_every_entry_names_itself() -> None:
     for name in ("attention_npr", "npr", "meso4", "mesoinception4"):
         assert name_of(create_detector(name)) == name
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_family_has_a_readme_that_names_its_folder(name: str) -> None:
+    folder = Path(inspect.getfile(ZOO[name].detector)).parent
+    assert (folder / "README.md").read_text(encoding="utf-8").startswith(f"# {folder.name}: ")
