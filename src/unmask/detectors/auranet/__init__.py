@@ -1,0 +1,5 @@
+"""AuraNet: a spatial and a frequency stream that talk after every stage; a mask and a label."""
+
+from unmask.detectors.auranet.config import AuraNetConfig
+
+__all__ = ["AuraNetConfig"]
