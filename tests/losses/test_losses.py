@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -102,21 +101,34 @@ def test_mask_dice_equals_f1_on_binary_masks_and_skips_empty_ones() -> None:
     assert float(loss.detach()) == pytest.approx(1 - f1, abs=1e-6)
 
 
+def everything(count: int, side: int = 16) -> tuple[Batch, DetectorOutput]:
+    """Pairs with masks, and an output that every term can read."""
+    masks = [torch.zeros(1, side, side), torch.rand(1, side, side)] * (count // 2)
+    images = [Sample(torch.rand(3, side, side), i % 2, mask=m, path=str(i // 2)) for i, m in enumerate(masks)]
+    logits, mask_logits = torch.randn(count, requires_grad=True), torch.randn(count, 1, side, side, requires_grad=True)
+    aux = {"reconstruction": torch.randn(count, 3, side, side, requires_grad=True)}
+    aux |= {"target": torch.randn(count, 3, side, side), "hidden": (torch.rand(count, 1, side, side) > 0.4).float()}
+    return collate(images), DetectorOutput(logits, mask_logits, torch.randn(count, 8, requires_grad=True), aux)
+
+
+def what_it_reads(name: str, output: DetectorOutput) -> torch.Tensor:
+    assert output.mask_logits is not None and output.embedding is not None and output.aux is not None
+    if name.startswith("mask"):
+        return output.mask_logits
+    return {"supcon": output.embedding, "reconstruction": output.aux["reconstruction"]}.get(name, output.logits)
+
+
 @pytest.mark.parametrize("name", sorted(TERMS))
 def test_every_term_reaches_its_logits(name: str) -> None:
-    masks = [torch.zeros(1, 4, 4), torch.rand(1, 4, 4)] * 4
-    batch = batch_of([0, 1] * 4, masks, path=["a", "a", "b", "b", "c", "c", "d", "d"])
-    batch = dataclasses.replace(batch, image=torch.rand(8, 3, 4, 4))
-    logits, mask_logits = torch.randn(8, requires_grad=True), torch.randn(8, 1, 4, 4, requires_grad=True)
-    read = mask_logits if name.startswith("mask") else logits
-    loss = TERMS[name](DetectorOutput(logits, mask_logits), batch)
-    (gradient,) = torch.autograd.grad(loss, read)
+    batch, output = everything(8)
+    loss = TERMS[name](output, batch)
+    (gradient,) = torch.autograd.grad(loss, what_it_reads(name, output))
     assert loss.ndim == 0 and bool(torch.isfinite(gradient).all())
     touched = gradient.flatten(1).abs().sum(1) if gradient.ndim > 1 else gradient.abs()
     assert bool((touched[1::2] > 0).all()), "every fake is taught something"
 
 
-@pytest.mark.parametrize("name", ["rank", "mask_bce", "mask_dice"])
+@pytest.mark.parametrize("name", ["rank", "mask_bce", "mask_dice", "mask_l1_ssim"])
 def test_nothing_to_compare_gives_zero_with_a_gradient_path(name: str) -> None:
     logits, mask_logits = torch.randn(2, requires_grad=True), torch.randn(2, 1, 4, 4, requires_grad=True)
     loss = TERMS[name](DetectorOutput(logits, mask_logits), batch_of([1, 1]))
@@ -143,10 +155,10 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
 
 
 def test_extreme_logits_stay_finite() -> None:
-    batch = batch_of([0, 1], [torch.zeros(1, 4, 4), torch.ones(1, 4, 4)], path=["a", "a"])
-    logits = torch.tensor([1e4, -1e4], requires_grad=True)
-    masks = torch.full((2, 1, 4, 4), -1e4, requires_grad=True)
-    total, _ = Criterion(dict.fromkeys(TERMS, 1.0))(DetectorOutput(logits, masks), batch)
+    batch, output = everything(4)
+    logits = torch.tensor([1e4, -1e4] * 2, requires_grad=True)
+    masks = torch.full((4, 1, 16, 16), -1e4, requires_grad=True)
+    total, _ = Criterion(dict.fromkeys(TERMS, 1.0))(output._replace(logits=logits, mask_logits=masks), batch)
     total.backward()
     assert math.isfinite(float(total.detach()))
     assert logits.grad is not None and bool(torch.isfinite(logits.grad).all())

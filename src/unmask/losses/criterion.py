@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from unmask.core.errors import ConfigError
 from unmask.core.types import Batch, DetectorOutput
-from unmask.losses.label import bce, focal, rank, unsharp_bias
-from unmask.losses.mask import mask_bce, mask_dice
+from unmask.losses.embedding import supcon
+from unmask.losses.image import reconstruction
+from unmask.losses.label import am_softmax, bce, focal, rank, unsharp_bias
+from unmask.losses.mask import mask_bce, mask_dice, mask_l1_ssim
 
 Term = Callable[[DetectorOutput, Batch], Tensor]
 
@@ -23,6 +25,10 @@ TERMS: dict[str, Term] = {
     "unsharp_bias": unsharp_bias,
     "mask_bce": mask_bce,
     "mask_dice": mask_dice,
+    "mask_l1_ssim": mask_l1_ssim,
+    "am_softmax": am_softmax,
+    "supcon": supcon,
+    "reconstruction": reconstruction,
 }
 
 

@@ -30,6 +30,18 @@ def focal(output: DetectorOutput, batch: Batch, *, alpha: float = 0.5, gamma: fl
     return loss
 
 
+def am_softmax(output: DetectorOutput, batch: Batch, *, margin: float = 0.35, scale: float = 30.0) -> Tensor:
+    """Two-class AM-Softmax on logits that are already ``scale * (cos_fake - cos_real)``: ``softplus(s m - t z)``.
+
+    Wang et al., "Additive Margin Softmax for Face Verification" (2018), eq. 6, which is CosFace's loss; with two
+    classes the soft maximum of one difference is a softplus. ``t`` is 1 for fakes and -1 for reals. The margin lives
+    here, so the detector sees no label. A right answer by a small difference is expensive: at z = 0 the loss is
+    ``softplus(s m)``, 10.5 with the defaults. For a logit without such a scale the margin is just ``s m`` logits.
+    """
+    sign = 2.0 * batch.label - 1.0
+    return F.softplus(scale * margin - sign * output.logits).mean()
+
+
 def counterparts(batch: Batch) -> tuple[Tensor, Tensor]:
     """Indices ``(fake, real)``, each (P,), of all forged images whose own real counterpart is in the batch.
 

@@ -130,7 +130,8 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     losses: dict[str, float] = field(default_factory=lambda: {"bce": 1.0})
-    """Weight of each term: bce, focal, rank, unsharp_bias, mask_bce, mask_dice."""
+    """Weight of each term: bce, focal, rank, unsharp_bias, am_softmax, mask_bce, mask_dice, mask_l1_ssim, supcon,
+    reconstruction."""
     label_smoothing: float = 0.0
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
