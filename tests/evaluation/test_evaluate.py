@@ -172,23 +172,6 @@ def test_one_bad_answer_spoils_only_itself(dataset, tiny_weights, monkeypatch):
     assert len(found.predictions) == 2 * N - 1
 
 
-def test_interrupt_leaves_no_broken_file(dataset, tiny_weights, tmp_path, monkeypatch):
-    calls = []
-
-    def interrupted(*args):
-        calls.append(args)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return scoring_judge(*args)
-
-    scoring_judge = scoring.judge
-    monkeypatch.setattr(scoring, "judge", interrupted)
-    code = evaluate(dataset, tmp_path / "out", "--boxes", dataset / "boxes.csv",
-                    weights=tiny_weights / "edited.safetensors")  # fmt: skip
-    assert code == 130
-    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
-
-
 def test_nothing_is_overwritten(dataset, tiny_weights, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("x")
     assert evaluate(dataset, tmp_path, weights=tiny_weights / "edited.safetensors") == 2

@@ -8,7 +8,10 @@ Where the data has splits, `test` is measured unless --split says otherwise. Eve
 untrained blur score, and a probe that sees only file metadata. Written to DIR: metrics.json, metrics.csv,
 predictions.parquet, figures/ and report.html.
 
-exit codes: 0 every image was scored; 1 some could not be (they are listed, and count in no number); 2 wrong usage
+Ctrl-C keeps what was scored in DIR; the same command goes on from there.
+
+exit codes: 0 every image was scored; 1 some could not be (they are listed, and count in no number); 2 wrong usage;
+130 stopped with Ctrl-C
 """
 
 from __future__ import annotations
@@ -54,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from unmask.core.errors import ConfigError
     from unmask.evaluation.matching import Matching
     from unmask.evaluation.output import check_out, write_evaluation
+    from unmask.evaluation.unfinished import UNFINISHED
 
     if (args.detector is None) == (args.scores is None):
         raise ConfigError("bad_config", "name either a detector or --scores FILE")
@@ -62,15 +66,26 @@ def run(args: argparse.Namespace) -> int:
     if args.calibrate_on is not None and args.scores is None:
         raise ConfigError("bad_config", "--calibrate-on goes with --scores: weights bring their own thresholds")
     matching = Matching(args.size, args.jpeg_quality)
-    check_out(args.out)
+    check_out(args.out, resumes=True)
+    unfinished = args.out / UNFINISHED
+    if unfinished.exists():
+        print(f"unmask evaluate: going on with what {unfinished} holds", file=sys.stderr)
     about = {
         "name": Path(args.detector or args.scores).stem,
         "command": shlex.join(["unmask", *sys.argv[1:]]),
         "data": str(args.data or args.scores),
         "boxes": None if args.boxes is None else str(args.boxes),
     }
-    evaluation = (_scores if args.scores else _detector)(args, matching, about)
-    content = write_evaluation(args.out, evaluation)
+    try:
+        evaluation = (_scores if args.scores else _detector)(args, matching, about, unfinished)
+        content = write_evaluation(args.out, evaluation)
+    except KeyboardInterrupt:
+        if unfinished.exists():
+            print(
+                f"\nunmask evaluate: {unfinished} keeps what was scored; the same command goes on from there",
+                file=sys.stderr,
+            )
+        raise
     if args.json:
         print(json.dumps(content, allow_nan=False))
     else:
@@ -83,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if evaluation.errors else 0
 
 
-def _detector(args: argparse.Namespace, matching: Any, about: dict[str, Any]) -> Evaluation:
+def _detector(args: argparse.Namespace, matching: Any, about: dict[str, Any], unfinished: Path) -> Evaluation:
     from unmask.analysis.analyzer import load_analyzer
     from unmask.cli.progress import progress_bar
     from unmask.data.faces import read_boxes
@@ -111,11 +126,12 @@ def _detector(args: argparse.Namespace, matching: Any, about: dict[str, Any]) ->
             problems=problems,
             about=about,
             seed=args.seed,
+            unfinished=unfinished,
             progress=progress,
         )
 
 
-def _scores(args: argparse.Namespace, matching: Any, about: dict[str, Any]) -> Evaluation:
+def _scores(args: argparse.Namespace, matching: Any, about: dict[str, Any], unfinished: Path) -> Evaluation:
     from unmask.cli.progress import progress_bar
     from unmask.evaluation.run import evaluate_scores, read_rows, read_scores
 
@@ -134,6 +150,7 @@ def _scores(args: argparse.Namespace, matching: Any, about: dict[str, Any]) -> E
             problems=problems,
             about=about,
             seed=args.seed,
+            unfinished=unfinished,
             progress=progress,
         )
 

@@ -18,6 +18,7 @@ from unmask.core.files import atomic_path, write_text
 from unmask.core.version import __version__
 from unmask.evaluation.predictions import write_predictions
 from unmask.evaluation.run import Evaluation
+from unmask.evaluation.unfinished import UNFINISHED
 from unmask.metrics.measure import plain
 from unmask.reports import figures
 from unmask.reports.evaluation_page import write_evaluation_page
@@ -25,12 +26,18 @@ from unmask.reports.evaluation_page import write_evaluation_page
 CSV_COLUMNS = ("kind", "name", "against", "n_real", "n_fake", "scorer", "metric", "value", "low", "high", "reason")
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, *, resumes: bool = False) -> None:
     """Refuse a folder that already holds something, before hours of work.
+
+    Args:
+        out: the folder; need not be there.
+        resumes: take the folder of an evaluation that was stopped.
 
     Raises:
         ConfigError: ``exists``.
     """
+    if resumes and (out / UNFINISHED).is_file():
+        return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError("exists", f"{out} is not an empty folder; choose a new one (nothing is overwritten)")
 
@@ -41,7 +48,10 @@ def machine() -> str:
 
 
 def write_evaluation(out: str | Path, evaluation: Evaluation) -> dict[str, Any]:
-    """Write everything to a folder, each file atomically; returns the content of ``metrics.json``."""
+    """Write everything to a folder, each file atomically; returns the content of ``metrics.json``.
+
+    What an unfinished evaluation has left there goes last.
+    """
     out = Path(out)
     predictions = evaluation.predictions
     about = {**predictions.about, "machine": machine(), "version": __version__}
@@ -56,6 +66,7 @@ def write_evaluation(out: str | Path, evaluation: Evaluation) -> dict[str, Any]:
         with atomic_path(out / "figures" / f"{picture.name}.png") as temporary:
             temporary.write_bytes(picture.png)
     write_evaluation_page(out / "report.html", about, rows, errors, pictures)
+    (out / UNFINISHED).unlink(missing_ok=True)
     return content
 
 

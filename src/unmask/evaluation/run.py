@@ -24,6 +24,7 @@ from unmask.evaluation.predictions import Predictions, build, read_predictions
 from unmask.evaluation.scoring import DetectorScorer, FileError, Progress, Scored, baselines_only, score_rows
 from unmask.evaluation.selection import check_selectable
 from unmask.evaluation.tables import TableRow, subsets, table_row
+from unmask.evaluation.unfinished import Unfinished
 from unmask.training.calibrate import calibrate
 
 
@@ -73,6 +74,7 @@ def evaluate_detector(
     problems: Sequence[FileError] = (),
     about: Mapping[str, Any] | None = None,
     seed: int = 0,
+    unfinished: Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score labelled images exactly as ``unmask detect`` would, and measure the answers.
@@ -85,12 +87,21 @@ def evaluate_detector(
         problems: files that could not even be listed; they join the errors.
         about: entries for the report (command, manifest …).
         seed: of the bootstrap and the metadata probe.
+        unfinished: keep what is scored in this file, and go on from there if an earlier run has left it.
         progress: told how many rows are done, of how many.
+
+    Raises:
+        ConfigError: ``other_settings``: the unfinished evaluation had other weights or settings.
     """
     matching = matching or Matching()
     scorer = DetectorScorer(analyzer)
-    scored = score_rows(rows, scorer, boxes=boxes, matching=matching, progress=progress)
     bench = analyzer.bench
+    kept = None
+    if unfinished is not None:
+        members = [(m.sha256, m.calibration, m.mask_threshold, m.detector.config) for m in bench.members]
+        places = sorted((str(path), tuple(faces)) for path, faces in (boxes or {}).items())
+        kept = Unfinished(unfinished, members, bench.calibration, bench.thresholds, matching, places)
+    scored = score_rows(rows, scorer, boxes=boxes, matching=matching, unfinished=kept, progress=progress)
     facts = {
         "name": bench.name,
         "thresholds": {"fake": bench.thresholds.fake, "real": bench.thresholds.real},
@@ -145,6 +156,7 @@ def evaluate_scores(
     problems: Sequence[FileError] = (),
     about: Mapping[str, Any] | None = None,
     seed: int = 0,
+    unfinished: Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure another tool's scores next to the same baselines.
@@ -159,10 +171,11 @@ def evaluate_scores(
         problems: see :func:`evaluate_detector`, like the rest.
         about: entries for the report.
         seed: of folds, bootstrap and probe.
+        unfinished: for the baselines; see :func:`evaluate_detector`.
         progress: told how many rows are done, of how many.
 
     Raises:
-        ConfigError: ``select_on_test``.
+        ConfigError: ``select_on_test``, ``other_settings``.
     """
     reported = choose_split(rows, split)
     facts: dict[str, Any] = {"name": scores.name, "thresholds": scores.about.get("thresholds")}
@@ -180,7 +193,8 @@ def evaluate_scores(
         values = {path: (float(fit.apply(logit)), logit) for path, (_, logit) in values.items()}
     have_images = all(Path(row.path).is_file() for row in reported)
     if have_images:
-        scored = score_rows(reported, baselines_only, matching=matching, progress=progress)
+        kept = None if unfinished is None else Unfinished(unfinished, "baselines", matching or Matching())
+        scored = score_rows(reported, baselines_only, matching=matching, unfinished=kept, progress=progress)
     else:
         scored = Scored([asdict(row) for row in reported], list(reported), np.empty((0, 0)), [])
     for record in scored.records:

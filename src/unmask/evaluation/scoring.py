@@ -24,6 +24,7 @@ from unmask.data.shortcuts import blur_score, metadata_features
 from unmask.detectors.scoring import ImageScore, probability, score_images
 from unmask.evaluation.matching import Matching, scale_face, scale_mask
 from unmask.evaluation.predictions import PIXEL
+from unmask.evaluation.unfinished import Answer, Unfinished
 from unmask.metrics.pixel import pixel_metrics
 from unmask.reports.evidence import Evidence
 
@@ -147,6 +148,7 @@ def score_rows(
     *,
     boxes: Mapping[str, Sequence[Face]] | None = None,
     matching: Matching | None = None,
+    unfinished: Unfinished | None = None,
     progress: Progress | None = None,
 ) -> Scored:
     """Score labelled files in bounded memory; a file that cannot be scored is an error, never a number.
@@ -156,23 +158,31 @@ def score_rows(
         scorer: a :class:`DetectorScorer`, or :func:`baselines_only`.
         boxes: faces by path, in pixels of the upright original; other images are searched.
         matching: brings all images to one size and quality first.
+        unfinished: what an earlier run has scored is taken from there, and every new chunk is kept there.
         progress: told how many rows are done, of how many.
     """
     given = {str(Path(path).resolve()): faces for path, faces in (boxes or {}).items()}
-    result = Scored([], [], np.empty((0, 0)), [])
-    features: list[npt.NDArray[np.float64]] = []
-    for chunk, done in _chunks(rows, given, matching or Matching(), result.errors):
+    answers: dict[Row, Answer] = {}
+    errors: list[FileError] = []
+    if unfinished is not None:
+        answers = {row: known for row in rows if (known := unfinished.get(row)) is not None}
+    todo = [row for row in rows if row not in answers]
+    for chunk, done in _chunks(todo, given, matching or Matching(), errors):
+        fresh: list[tuple[Row, Answer]] = []
         for item, answer in _score(chunk, scorer):
             if isinstance(answer, FileError):
-                result.errors.append(answer)
-                continue
-            result.records.append(answer)
-            result.rows.append(item.row)
-            features.append(metadata_features(item.decoded))
+                errors.append(answer)
+            else:
+                fresh.append((item.row, (answer, metadata_features(item.decoded))))
+        if unfinished is not None:
+            unfinished.add(fresh)
+        answers.update(fresh)
         if progress is not None:
-            progress(done, len(rows))
+            progress(len(rows) - len(todo) + done, len(rows))
+    scored = [row for row in rows if row in answers]
+    features = [answers[row][1] for row in scored]
     stacked = np.stack(features) if features else np.empty((0, 0))
-    return Scored(result.records, result.rows, stacked, result.errors)
+    return Scored([answers[row][0] for row in scored], scored, stacked, errors)
 
 
 def _chunks(
