@@ -22,16 +22,22 @@ INSTALL = (
 )
 
 
-def run_blocks(page: Path, folder: Path) -> None:
-    """Run a page's marked blocks one after the other in ``folder``, with this environment's commands."""
+def run_blocks(page: Path, folder: Path) -> str:
+    """Run a page's marked blocks one after the other in ``folder``, with this environment's commands.
+
+    Every one must succeed, and there must be one; returns what they printed.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     blocks = RUNS.findall(page.read_text(encoding="utf-8"))
-    assert blocks
+    assert blocks, f"{page.name} has no block that is marked to run"
+    printed = ""
     for language, text in blocks:
         assert language in ("sh", "python"), f"a block marked to run must be sh or python, not {language}"
         command = ["bash", "-euo", "pipefail", "-c", text] if language == "sh" else [sys.executable, "-c", text]
         done = subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True)
         assert done.returncode == 0, f"{text}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+        printed += done.stdout
+    return printed
 
 
 def shipped() -> bool:
@@ -49,7 +55,10 @@ def test_the_readme_runs(tmp_path: Path) -> None:
 @pytest.mark.skipif(not shipped(), reason="no trained weights in this copy")
 def test_the_detect_page_runs(tmp_path: Path, portrait: Path) -> None:
     shutil.copy(portrait, tmp_path / "photo.jpg")
-    run_blocks(ROOT / "docs" / "detect.md", tmp_path)
+    photo, absent, evidence = run_blocks(ROOT / "docs" / "detect.md", tmp_path).splitlines()
+    assert re.fullmatch(r"photo\.jpg (fake|real|uncertain) None", photo)
+    assert absent.startswith("absent.jpg None ErrorInfo(code='not_found'")
+    assert evidence.startswith("(Face(box=(") and evidence.endswith(" (256, 256)")
 
 
 def test_the_readme_opens_with_a_sentence_a_picture_and_the_two_commands() -> None:
