@@ -193,14 +193,22 @@ def test_paths_are_found_below_root_then_the_variable(tmp_path: Path, monkeypatc
         locate(Path("x"), None)
 
 
-def test_timm_is_a_word_and_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timm_is_a_word_and_no_file(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     from unmask.detectors.baseline import Baseline
+    from unmask.nn.backbones import LoadReport
     from unmask.training.run import build_detector
 
     asked: list[object] = []
-    monkeypatch.setattr(Baseline, "load_backbone", lambda self, source: asked.append(source))
-    build_detector(make_recipe({"detector": {"backbone_weights": "timm"}}))
-    assert asked == ["timm"]
+
+    def load(self: Baseline, source: object) -> LoadReport:
+        asked.append(source)
+        return LoadReport(("a", "b"), (), ("c",), ())
+
+    monkeypatch.setattr(Baseline, "load_backbone", load)
+    with caplog.at_level("INFO", "unmask.training"):
+        _, start = build_detector(make_recipe({"detector": {"backbone_weights": "timm"}}))
+    assert asked == ["timm"] and "2 tensors taken over, 0 adapted, 1 as initialised (c), 0 of the" in caplog.text
+    assert start["loaded"] == 2 and start["missing"] == ["c"]
     with pytest.raises(DataError, match="UNMASK_DATA"):
         build_detector(make_recipe({"detector": {"backbone_weights": "nowhere.safetensors"}}))
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import logging
 import shlex
 import sys
 import textwrap
@@ -90,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
     _own(own)
     given, words = own.parse_known_args(args.settings, namespace=argparse.Namespace(**vars(args)))
     recipe = read_recipe(args.recipe, parse_overrides(words))
+    logging.getLogger("unmask.training").setLevel(logging.INFO)
     from unmask.training.run import preview, recipe_yaml, train
 
     with progress_bar("faces") as progress:

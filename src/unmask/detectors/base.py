@@ -121,6 +121,17 @@ class Detector(nn.Module, Generic[C]):
         output: DetectorOutput = self(batch.image)
         return output
 
+    def forward_validate(self, batch: Batch) -> DetectorOutput:
+        """The pass that validation scores, in eval mode: logits and masks are those of :meth:`forward`; designs whose
+        losses read more override it to add that to ``aux``. Nothing may depend on labels, masks or earlier calls."""
+        output: DetectorOutput = self(batch.image)
+        return output
+
+    def training_pictures(self, batch: Batch) -> Tensor | None:
+        """A picture (3, height, width) in [0, 1] that shows how training goes, written at each validation; None (the
+        default) where the design has none. Called in eval mode; batches may hold any number of images."""
+        return None
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Trainable parameters by named part (e.g. ``backbone``, ``head``), for learning rates by module."""
         return {"all": [p for p in self.parameters() if p.requires_grad]}

@@ -55,6 +55,13 @@ class LoadReport:
     unused: tuple[str, ...]
     """Keys of the file that the network has no place for (classifiers, deeper stages)."""
 
+    def __str__(self) -> str:
+        """One line of counts, with the first few tensors that stay as they were."""
+        text = f"{len(self.loaded)} tensors taken over, {len(self.adapted)} adapted, {len(self.missing)} as initialised"
+        if self.missing:
+            text += f" ({', '.join(self.missing[:3])}{', ...' if len(self.missing) > 3 else ''})"
+        return f"{text}, {len(self.unused)} of the file unused"
+
 
 def resolve_backbone(name: str) -> str:
     """timm's current name for ``name``, or one of the two layouts defined here.

@@ -37,6 +37,7 @@ from unmask.training.checkpoint import (
 from unmask.training.feed import Endless
 from unmask.training.journal import Journal
 from unmask.training.optim import build_optimizer
+from unmask.training.pictures import write_picture
 from unmask.training.recipe import Recipe, make_recipe
 from unmask.training.schedule import lr_factor
 from unmask.training.validation import Autocast, Scored, score
@@ -302,6 +303,7 @@ class Trainer:
         metrics: dict[str, float] = {}
         if self.fabric.is_global_zero:
             metrics = self.score(self.held).metrics()
+            write_picture(self.averaged, self.held[0], self.fabric.device, self.autocast, self.out, p.step)
         metrics = self.fabric.broadcast(metrics)
         if config.monitor not in metrics:
             raise ConfigError(

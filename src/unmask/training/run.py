@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 import platform
 import subprocess
@@ -16,7 +17,7 @@ import torch
 from unmask.core.allocator import keep_freed_memory
 from unmask.core.config import to_dict
 from unmask.core.errors import DataError, TrainingError
-from unmask.core.files import write_text
+from unmask.core.files import sha256_file, write_text
 from unmask.core.types import Batch
 from unmask.core.version import __version__
 from unmask.data.loader import make_loader
@@ -30,6 +31,8 @@ from unmask.training.loop import LAST, Trainer
 from unmask.training.recipe import Recipe
 from unmask.training.validation import Scored
 
+logger = logging.getLogger(__name__)
+
 RECIPE = "recipe.yaml"
 WEIGHTS = "weights.safetensors"
 BOXES = "boxes.parquet"
@@ -41,19 +44,30 @@ def _silent(done: int, total: int) -> None:
     """No progress."""
 
 
-def build_detector(recipe: Recipe) -> AnyDetector:
-    """The recipe's detector, initialised from its seed, with the backbone's weights where the recipe names some."""
+def build_detector(recipe: Recipe) -> tuple[AnyDetector, dict[str, Any]]:
+    """The recipe's detector, initialised from its seed, with the backbone's weights where the recipe names some.
+
+    Returns:
+        The detector, and what those weights did to it (empty without any): counts, and the tensors that stay as they
+        were initialised; also logged.
+    """
     torch.manual_seed(recipe.seed)
     detector = create_detector(recipe.detector.name, **recipe.detector.config)
     source = recipe.detector.backbone_weights
+    start: dict[str, Any] = {}
     if source is not None:
-        detector.load_backbone(source if source == "timm" else locate(Path(source), recipe.data.root))
-    return detector
+        file = source if source == "timm" else locate(Path(source), recipe.data.root)
+        report = detector.load_backbone(file)
+        logger.info("weights to start from, %s: %s", source, report)
+        start = {"file": source, "sha256": sha256_file(file) if isinstance(file, Path) else None}
+        start |= {"loaded": len(report.loaded), "adapted": list(report.adapted)}
+        start |= {"missing": list(report.missing), "unused": len(report.unused)}
+    return detector, start
 
 
 def preview(recipe: Recipe, progress: FacesProgress = _silent) -> tuple[AnyDetector, Batch]:
     """The detector and a first batch, from as few photos as fill one; trains and writes nothing."""
-    detector = build_detector(recipe)
+    detector, _ = build_detector(recipe)
     streams = build_streams(
         recipe, detector.config.view, detector.answers, most=max(4, recipe.batch_size), progress=progress
     )
@@ -96,7 +110,7 @@ def train(
     keep_freed_memory()
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
-    detector = build_detector(recipe)
+    detector, start = build_detector(recipe)
     fabric = Fabric(
         accelerator=recipe.device,
         devices=recipe.devices,
@@ -137,6 +151,7 @@ def train(
             "seed": recipe.seed,
             "notes": {
                 "recipe": to_dict(recipe),
+                "start": start,
                 "steps": done.step,
                 "samples": done.samples,
                 "seconds": round(done.seconds, 1),

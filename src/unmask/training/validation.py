@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from unmask.core.errors import TrainingError
 from unmask.core.types import Batch
 from unmask.detectors.base import AnyDetector
 from unmask.losses import Criterion, counterparts
@@ -29,6 +30,7 @@ class Scored:
     groups: tuple[str, ...]
     manipulations: tuple[str, ...]
     loss: float
+    """Mean over images; nan where no batch allows it."""
     pair_order: float
     """Share of fakes that score above their own real counterpart; nan without pairs."""
     pixels: npt.NDArray[np.int64] | None
@@ -65,17 +67,24 @@ class Scored:
 def score(
     detector: AnyDetector, batches: Sequence[Batch], criterion: Criterion, device: torch.device, autocast: Autocast
 ) -> Scored:
-    """Score held-out batches in eval mode; ``autocast`` is a function that gives a context manager."""
+    """Score held-out batches in eval mode; ``autocast`` is a function that gives a context manager.
+
+    A batch on which the loss cannot be computed (the last few images may hold no pair to compare) counts in every
+    metric but the loss.
+    """
     mode = detector.training
     detector.eval()
-    logits, losses, ordered = [], [], []
+    logits, losses, weights, ordered = [], [], [], []
     pixels: npt.NDArray[np.int64] | None = None
     with torch.inference_mode():
         for batch in batches:
             batch = batch.to(device)
+            batch = replace(batch, image=batch.image.contiguous(memory_format=torch.channels_last))
             with autocast():
-                output = detector(batch.image.contiguous(memory_format=torch.channels_last))
-            losses.append(float(criterion(output, batch)[0]) * len(batch))
+                output = detector.forward_validate(batch)
+            with suppress(TrainingError):
+                losses.append(float(criterion(output, batch)[0]))
+                weights.append(len(batch))
             logits.append(output.logits.double().cpu().numpy())
             fake, real = counterparts(batch)
             ordered.append(logits[-1][fake.numpy()] > logits[-1][real.numpy()])
@@ -89,7 +98,7 @@ def score(
         labels=np.concatenate([b.label.numpy() > 0.5 for b in batches]),
         groups=tuple(g or p for b in batches for g, p in zip(b.group, b.path, strict=True)),
         manipulations=tuple(m for b in batches for m in b.manipulation),
-        loss=sum(losses) / sum(map(len, batches)),
+        loss=float(np.average(losses, weights=weights)) if losses else float("nan"),
         pair_order=float(order.mean()) if len(order) else float("nan"),
         pixels=pixels,
     )
