@@ -11,7 +11,7 @@ from skimage.data import astronaut
 
 from unmask.core.errors import DataError
 from unmask.core.types import Face, Sample, ViewConfig
-from unmask.data.degradations import NO_POST
+from unmask.data.degradations import NO_POST, PostConfig
 from unmask.data.forged import ForgedStream, _mirrored, _moved, _touches
 from unmask.data.forgeries import EDITS
 from unmask.data.loader import make_loader
@@ -68,6 +68,34 @@ def test_forging_above_the_view_size_keeps_masks_exact(photos: list[Row]) -> Non
         assert fake.mask is not None
         assert (fake.image == real.image).all(0)[fake.mask[0] == 0].all()
         assert fake.mask.min() >= 0 and fake.mask.max() <= 1
+
+
+def test_zoomed_views_show_the_forgery_at_several_scales(photos: list[Row]) -> None:
+    s = stream(
+        photos, post=NO_POST, zoom=3.0, jitter=0.0, view=ViewConfig(size=64, margin=2.0), forgeries={"splice": 1}
+    )
+    spread = []
+    for epoch in range(12):
+        for pair in range(4):
+            real, fake = both(s, epoch, pair)
+            assert real.image.shape == fake.image.shape == (3, 64, 64) and fake.mask is not None
+            assert fake.mask.any(), "the square that is cut must show some of the forgery"
+            assert (fake.image == real.image).all(0)[fake.mask[0] == 0].all()
+            spread.append(float((real.image[:, :, 1:] - real.image[:, :, :-1]).abs().mean()))
+    # the photo's 220-pixel square is seen at 64 to 192 pixels: magnified views are flatter from pixel to pixel
+    assert max(spread) > 2 * min(spread)
+
+
+def test_what_happens_afterwards_may_come_before_the_shrinking(photos: list[Row]) -> None:
+    grain = PostConfig(0, resize=0, blur=0, sharpen=0, noise=1, noise_range=(9, 9), gamma=0, jpeg=0, webp=0)
+    view = ViewConfig(size=72, margin=4.0)
+
+    def roughness(early: float) -> float:
+        s = stream(photos, early=early, post=grain, larger=1.0, matched=0.0, recompressed=0.0, view=view)
+        pairs = [both(s, epoch, pair)[0].image for epoch in range(3) for pair in range(4)]
+        return float(torch.stack([image[:, :, 1:] - image[:, :, :-1] for image in pairs]).abs().median())
+
+    assert roughness(0.0) > 1.1 * roughness(1.0), "shrinking averages grain that came before it"
 
 
 def test_depends_on_seed_epoch_and_position_alone(photos: list[Row]) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from unmask.core.errors import DataError, IntakeError
 from unmask.core.seeds import rng
-from unmask.core.types import Face, Sample, UInt8Image, ViewConfig
+from unmask.core.types import Face, FloatMap, Sample, UInt8Image, ViewConfig
 from unmask.data.degradations import INTERPOLATIONS, PostConfig, post_process, u8
 from unmask.data.forgeries import EDITS, FORGERIES, Forged, check_names, forge
 from unmask.data.forgeries.changes import draw_change, draw_codec
@@ -65,6 +65,13 @@ class ForgedStream:
     """Probability of forging above the view's size (up to twice, never above the photo's own resolution) and
     resizing after, as edits are made in life. ``native`` views are resized before, with a random kernel: the traces
     looked for there are those of the last step."""
+    zoom: float = 1.0
+    """Views are up to this many times larger than the view's size, evenly in log scale and never above the photo's own
+    resolution; a square of the view's size that shows some of the forgery is cut from each. One network learns several
+    scales for the price of the smallest. ``native`` views are not zoomed."""
+    early: float = 0.0
+    """Probability that what happens after the forgery (``post``) happens before a forgery made above the view's size is
+    shrunk, as it does to a photo that is analysed at a lower resolution than it was saved at."""
     cache_mb: int = 1024
     """Decoded photos are kept in memory up to this many megabytes (per process)."""
 
@@ -128,23 +135,26 @@ class ForgedStream:
         return pixels
 
     def _pair(self, row: Row, generator: np.random.Generator) -> tuple[Sample, Sample]:
-        crop, face = self._crop(row, generator)
+        crop, face, side = self._crop(row, generator)
         if generator.random() < self.recompressed:
             crop = draw_codec(generator)(crop)
         if generator.random() < self.matched:
             crop = draw_change(generator)(crop)
         forged = self._forge(row, crop, face, generator)
-        size = (self.view.size, self.view.size)
         real, fake, mask = forged.real, forged.image, forged.mask
-        rim = self._rim
-        if real.shape[0] != self.view.size + 2 * rim:
-            real, fake = _shrunk(real, self.view.size), _shrunk(fake, self.view.size)
-            mask = np.minimum(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), np.float32(1))
-        real, fake = post_process([real, fake], generator, self.post)
-        inner = slice(rim, rim + self.view.size)
-        mask = np.ascontiguousarray(mask[inner, inner])
-        pair, image = _tensor(real[inner, inner]), _tensor(fake[inner, inner])
-        empty = torch.zeros(1, *size)
+        rim, size = self._rim, self.view.size
+        early = real.shape[0] > side + 2 * rim and generator.random() < self.early
+        if early:
+            real, fake = post_process([real, fake], generator, self.post)
+        if real.shape[0] != side + 2 * rim:
+            real, fake = _shrunk(real, side), _shrunk(fake, side)
+            mask = np.minimum(cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA), np.float32(1))
+        if not early:
+            real, fake = post_process([real, fake], generator, self.post)
+        inner = (slice(rim, rim + size),) * 2 if side == size else _window(mask, size, generator)
+        mask = np.ascontiguousarray(mask[inner])
+        pair, image = _tensor(real[inner]), _tensor(fake[inner])
+        empty = torch.zeros(1, size, size)
         about = {"group": row.group, "source": row.source, "path": row.path}
         return (
             Sample(pair, 0, mask=empty, pair=pair, **about),
@@ -165,8 +175,8 @@ class ForgedStream:
                 if not weights:
                     raise
 
-    def _crop(self, row: Row, generator: np.random.Generator) -> tuple[UInt8Image, Face | None]:
-        """A jittered view at the size it will be forged at, and the face in it."""
+    def _crop(self, row: Row, generator: np.random.Generator) -> tuple[UInt8Image, Face | None, int]:
+        """A jittered view at the size it will be forged at, the face in it, and the view's side afterwards."""
         image = self._pixels(row.path)
         faces = self.faces.get(row.path, ())
         face = faces[int(generator.integers(len(faces)))] if faces else None
@@ -188,10 +198,14 @@ class ForgedStream:
             aims = [Face((x1 + dx, y1 + dy, x2 + dx, y2 + dy))]
         else:
             aims = []
+        full = min(height, width) if config.kind == "native" else max(height, width)
+        if face is not None and config.kind == "face":
+            full = min(full, round(_side(face) * config.margin))
+        side = self.view.size
+        if self.zoom > 1 and config.kind != "native":
+            side = max(side, min(round(side * self.zoom ** generator.random()), full))
+            config = replace(config, size=side)
         if generator.random() < self.larger:
-            full = min(height, width) if config.kind == "native" else max(height, width)
-            if face is not None and config.kind == "face":
-                full = min(full, round(_side(face) * config.margin))
             wanted = config.size * generator.uniform(1, 2)
             config = replace(config, size=max(config.size, min(round(wanted), full)))
         view = views(image, aims, config)[0]
@@ -206,7 +220,7 @@ class ForgedStream:
         if self.flip and generator.random() < 0.5:
             crop = np.ascontiguousarray(crop[:, ::-1])
             face = _mirrored(face, crop.shape[1]) if face is not None else None
-        return crop, face
+        return crop, face, side
 
     def _donor(self, row: Row, generator: np.random.Generator) -> UInt8Image | None:
         """A patch of another photo, well away from every known face; None where none is found at once."""
@@ -225,6 +239,15 @@ class ForgedStream:
             if side >= 32 and not any(_touches(f, x, y, side) for f in faces):
                 return np.ascontiguousarray(image[y : y + side, x : x + side])
         return None
+
+
+def _window(mask: FloatMap, size: int, generator: np.random.Generator) -> tuple[slice, slice]:
+    """A ``size`` x ``size`` square of the map that holds a random pixel of its stronger part, not close to the rim."""
+    inside = np.flatnonzero(mask > mask.max() / 4)
+    place = np.array(np.unravel_index(inside[generator.integers(len(inside))], mask.shape))
+    room = np.array(mask.shape) - size
+    y, x = np.clip(np.round(place - generator.uniform(0.15, 0.85, 2) * size), 0, room).astype(int)
+    return slice(int(y), int(y) + size), slice(int(x), int(x) + size)
 
 
 def _touches(face: Face, x: int, y: int, side: int) -> bool:

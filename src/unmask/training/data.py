@@ -150,11 +150,11 @@ def _faces(rows: Sequence[Row], recipe: Recipe, keep: Path | None, progress: Pro
     return {row.path: known[row.path] for row in rows}
 
 
-def _smaller(view: ViewConfig, size: int | None) -> ViewConfig:
-    """The view cut down to squares of ``size`` at the same scale."""
+def _smaller(view: ViewConfig, size: int | None, zoom: float = 1.0) -> ViewConfig:
+    """The view cut down to squares of ``size`` at the same scale; the whole view when there is a zoom."""
     if size is None:
         return view
-    return dataclasses.replace(view, size=size, margin=view.margin * size / view.size)
+    return dataclasses.replace(view, size=size, margin=view.margin * (size / view.size if zoom == 1 else 1))
 
 
 def build_streams(
@@ -219,15 +219,16 @@ def build_streams(
     kinds = [name for name, forgery in FORGERIES.items() if answers in (forgery.answers, "both")]
     drawn = data.forgeries or dict.fromkeys(kinds, 1.0)
     common: dict[str, Any] = {"faces": faces, "post": data.post, "matched": data.matched}
-    common |= {"recompressed": data.recompressed, "larger": data.larger}
+    common |= {"recompressed": data.recompressed, "larger": data.larger, "early": data.early}
     return Streams(
         ForgedStream(
             train,
-            _smaller(view, data.size),
+            _smaller(view, data.size, data.zoom),
             forgeries=drawn,
             seed=seed,
             repeat=data.repeat,
             jitter=data.jitter,
+            zoom=data.zoom,
             flip=data.flip,
             **common,
         ),

@@ -25,6 +25,8 @@ class DetectorSpec:
     backbone_weights: str | None = None
     """A safetensors file to start the backbone from (relative to `data.root` or $UNMASK_DATA); `timm` downloads timm's
     own; null = random."""
+    weights: str | None = None
+    """Trained weights of the same design to start from: a file or a shipped name."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class DataConfig:
     flip: bool = True
     """Mirror half of the samples."""
     repeat: int = 1
-    """Pairs per photo and epoch (`photos` only, like the next four)."""
+    """Pairs per photo and epoch (`photos` only, like all below but the last)."""
     jitter: float = 0.15
     """How much crops vary in size and place."""
     matched: float = 0.5
@@ -59,6 +61,11 @@ class DataConfig:
     """Probability of a JPEG of its own before the forgery."""
     larger: float = 0.5
     """Probability of forging above the view's size and shrinking after."""
+    zoom: float = 1.0
+    """Whole views of `size` up to this many times larger; a square of `size` that shows some of the forgery is cut from
+    each. One network learns several scales for the price of the smallest."""
+    early: float = 0.0
+    """Probability of `post` before that shrinking instead of after it."""
     split: str = "train"
     """Split of the manifest that is trained on."""
 
