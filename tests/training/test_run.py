@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from unmask.cli.main import main
-from unmask.core.errors import ConfigError, DataError
+from unmask.core.errors import ConfigError, DataError, WeightsError
 from unmask.core.types import Face, ViewConfig
 from unmask.data.faces import write_boxes
 from unmask.data.manifest import Row, write_manifest
@@ -211,6 +211,25 @@ def test_timm_is_a_word_and_no_file(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     assert start["loaded"] == 2 and start["missing"] == ["c"]
     with pytest.raises(DataError, match="UNMASK_DATA"):
         build_detector(make_recipe({"detector": {"backbone_weights": "nowhere.safetensors"}}))
+
+
+def test_training_goes_on_from_weights_of_the_same_design_only(tmp_path: Path) -> None:
+    from unmask.detectors.weights import save_weights
+    from unmask.detectors.zoo import create_detector
+    from unmask.training.run import build_detector
+
+    with torch.random.fork_rng():
+        torch.manual_seed(9)
+        trained = create_detector("meso4")
+    save_weights(tmp_path / "w.safetensors", trained)
+    spec = {"name": "meso4", "weights": str(tmp_path / "w.safetensors")}
+    detector, start = build_detector(make_recipe({"detector": spec}))
+    assert all(torch.equal(value, trained.state_dict()[key]) for key, value in detector.state_dict().items())
+    assert start["file"] == spec["weights"] and len(start["sha256"]) == 64
+    with pytest.raises(WeightsError, match="does not fit"):
+        build_detector(make_recipe({"detector": {**spec, "name": "mesoinception4"}}))
+    with pytest.raises(ConfigError, match="not both"):
+        make_recipe({"detector": {**spec, "backbone_weights": "timm"}})
 
 
 def test_nothing_to_train_on_is_a_clear_error() -> None:

@@ -26,7 +26,11 @@ class DetectorSpec:
     """A safetensors file to start the backbone from (relative to `data.root` or $UNMASK_DATA); `timm` downloads timm's
     own; null = random."""
     weights: str | None = None
-    """Trained weights of the same design to start from: a file or a shipped name."""
+    """Trained weights of the same design to go on from, instead: a file or a shipped name."""
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and self.backbone_weights is not None:
+            raise ConfigError("bad_config", "set detector.weights or detector.backbone_weights, not both")
 
 
 @dataclass(frozen=True)

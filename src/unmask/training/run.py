@@ -22,7 +22,7 @@ from unmask.core.types import Batch
 from unmask.core.version import __version__
 from unmask.data.loader import make_loader
 from unmask.detectors.base import AnyDetector
-from unmask.detectors.weights import save_weights
+from unmask.detectors.weights import find_weights, load_state, save_weights
 from unmask.detectors.zoo import create_detector
 from unmask.training.calibrate import calibrate
 from unmask.training.data import build_streams, locate
@@ -62,6 +62,10 @@ def build_detector(recipe: Recipe) -> tuple[AnyDetector, dict[str, Any]]:
         start = {"file": source, "sha256": sha256_file(file) if isinstance(file, Path) else None}
         start |= {"loaded": len(report.loaded), "adapted": list(report.adapted)}
         start |= {"missing": list(report.missing), "unused": len(report.unused)}
+    if recipe.detector.weights is not None:
+        trained = find_weights(recipe.detector.weights)
+        load_state(detector, trained)
+        start = {"file": recipe.detector.weights, "sha256": sha256_file(trained)}
     return detector, start
 
 
