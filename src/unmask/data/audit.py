@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,6 +15,7 @@ from unmask.core.errors import DataError, IntakeError
 from unmask.data.duplicates import fingerprint, near_duplicates
 from unmask.data.intake import decode
 from unmask.data.manifest import Manifest, Row
+from unmask.data.parallel import Progress, in_threads
 from unmask.data.shortcuts import Floats, blur_score, colour_features, metadata_features, probe
 from unmask.data.splits import families, folds
 
@@ -79,7 +78,7 @@ def _look(row: Row) -> _Look | str:
 
 
 def audit(
-    manifest: Manifest, *, seed: int = 0, jobs: int | None = None, progress: Callable[[int, int], None] | None = None
+    manifest: Manifest, *, seed: int = 0, jobs: int | None = None, progress: Progress | None = None
 ) -> AuditReport:
     """Decode every image once and run all checks.
 
@@ -89,16 +88,7 @@ def audit(
         jobs: threads; None = one per core.
         progress: told (done, total).
     """
-    looks: list[_Look | str] = []
-    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
-        try:
-            for look in pool.map(_look, manifest.rows):
-                looks.append(look)
-                if progress and (len(looks) % 64 == 0 or len(looks) == len(manifest)):
-                    progress(len(looks), len(manifest))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    looks = list(in_threads(_look, manifest.rows, jobs=jobs, progress=progress))
     seen = [(r, k) for r, k in zip(manifest.rows, looks, strict=True) if isinstance(k, _Look)]
     findings = [*_files(manifest.rows, looks), *_classes(manifest.rows), *_relatives(manifest.rows)]
     if seen:

@@ -21,17 +21,19 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from PIL import Image
+
 from unmask.core.errors import ConfigError, DataError, IntakeError
 from unmask.core.files import atomic_path
-from unmask.data.intake import decode
+from unmask.data.intake import FORMATS, Decoded, decode
 from unmask.data.manifest import Row
 from unmask.data.masks import read_mask
+from unmask.data.parallel import Progress, in_threads
 
 LABELS = {"real": 0, "0_real": 0, "fake": 1, "1_fake": 1}
 SPLIT_NAMES = {
@@ -43,17 +45,16 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif",
 SUFFIXES |= {".heic", ".heif", ".jp2", ".jxl"}  # claim to be images; that they are not decoded is said file by file
 _MASK_FOLDER = re.compile(r"(?:(.+)_)?masks?", re.IGNORECASE)
 
-Progress = Callable[[int, int], None]
-"""Called with (files done, files in all)."""
-
 
 class Problem(NamedTuple):
-    """A file that is not in the manifest, and why."""
+    """Something that is not in the manifest (or only in part), and why."""
 
     path: str
     code: str
     """A code of :data:`unmask.data.intake.CODES`, or one of ``no_label``, ``no_group``, ``odd_name``,
-    ``link_loop``, ``bad_mask``, ``mask_without_image``, ``ambiguous_mask``."""
+    ``link_loop``, ``bad_mask``, ``mask_without_image``, ``ambiguous_mask``, ``bad_pair``; of a known layout also
+    ``missing`` (what the data set's own lists name and the folder lacks), ``surplus`` (what they do not name),
+    ``video`` (not read without its frames), ``bad_list``, ``label_conflict``, ``split_conflict``, ``mask_format``."""
     message: str
 
 
@@ -78,8 +79,13 @@ class Place(NamedTuple):
     manipulation: str
 
 
-def place(folders: Sequence[str], root_name: str) -> Place:
+def place(folders: Sequence[str], root_name: str, words: Mapping[str, int] = LABELS) -> Place:
     """Read label, split, source and manipulation from the folder names between the root and a file.
+
+    Args:
+        folders: names, outermost first.
+        root_name: the source where no folder names one.
+        words: label by folder name in small letters.
 
     Raises:
         DataError: ``no_label``, when they name no label, two labels, or two splits.
@@ -88,26 +94,45 @@ def place(folders: Sequence[str], root_name: str) -> Place:
     Place(label=1, split='test', source='progan/airplane', manipulation='progan')
     """
     names = [f.lower() for f in folders]
-    labels = {LABELS[n] for n in names if n in LABELS}
+    labels = {words[n] for n in names if n in words}
     splits = {SPLIT_NAMES[n] for n in names if n in SPLIT_NAMES}
     above = "/".join(folders) or "the indexed folder itself"
     if len(labels) != 1:
         what = "both real and fake" if labels else "no label"
-        expected = f"exactly one label above it ({', '.join(LABELS)})"
+        expected = f"exactly one label above it ({', '.join(words)})"
         raise DataError("no_label", f"its folders name {what}: expected {expected}, got '{above}'")
     if len(splits) > 1:
         raise DataError("no_label", f"its folders name two splits ({', '.join(sorted(splits))}): '{above}'")
-    rest = [(i, f) for i, f in enumerate(folders) if names[i] not in LABELS and names[i] not in SPLIT_NAMES]
-    label_at = next(i for i, n in enumerate(names) if n in LABELS)
+    rest = [(i, f) for i, f in enumerate(folders) if names[i] not in words and names[i] not in SPLIT_NAMES]
+    label_at = next(i for i, n in enumerate(names) if n in words)
     generators = [f for i, f in rest if i < label_at]
     label = labels.pop()
     source = "/".join(f for _, f in rest) or root_name
     return Place(label, "".join(splits), source, generators[0] if label and generators else "")
 
 
-def _walk(root: Path) -> tuple[list[PurePosixPath], list[Problem], Counter[str]]:
-    """Files that claim to be images, relative to ``root``, sorted; links are followed, but never back upwards."""
+class Walk(NamedTuple):
+    """The files below a folder, relative to it, sorted."""
+
+    images: list[PurePosixPath]
+    """Files that claim to be images."""
+    others: list[PurePosixPath]
+    """All other files but hidden ones."""
+    problems: list[Problem]
+    ignored: Counter[str]
+    """Number of ``others`` by suffix (and of hidden entries as ``hidden``)."""
+
+
+def walk(root: Path) -> Walk:
+    """Every file below ``root``; links are followed, but never back upwards.
+
+    Raises:
+        DataError: no such folder.
+    """
+    if not root.is_dir():
+        raise DataError("no_folder", f"there is no folder {root}")
     files: list[PurePosixPath] = []
+    others: list[PurePosixPath] = []
     problems: list[Problem] = []
     ignored: Counter[str] = Counter()
     start = root.stat()
@@ -132,8 +157,9 @@ def _walk(root: Path) -> tuple[list[PurePosixPath], list[Problem], Counter[str]]
             elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 (hot)
                 files.append(relative / entry.name)
             else:
-                ignored[PurePosixPath(entry.name).suffix.lower() or "no suffix"] += 1
-    return sorted(files), problems, ignored
+                others.append(relative / entry.name)
+                ignored[others[-1].suffix.lower() or "no suffix"] += 1
+    return Walk(sorted(files), sorted(others), problems, ignored)
 
 
 def _key(folders: Iterable[str], stem: str) -> str:
@@ -187,18 +213,57 @@ def _match_masks(
     return chosen, problems
 
 
-def _read(row: Row) -> Row | Problem:
-    """Decode a row's files; the row with its hash, or what is wrong."""
+def _bad_pair(row: Row, image: Decoded) -> Problem | None:
+    """What is wrong with the counterpart of a row; only its header is read (it is an image of its own)."""
+    try:
+        with Image.open(row.pair, formats=FORMATS) as other:
+            size = other.size
+    except Exception as error:
+        return Problem(row.pair, "bad_pair", f"the counterpart of {row.path} cannot be read: {error}")
+    if size == image.stored_size:
+        return None
+    (w, h), (wide, high) = size, image.stored_size
+    message = f"the counterpart has {w}x{h} pixels, {row.path} {wide}x{high}; it was left away"
+    return Problem(row.pair, "bad_pair", message)
+
+
+def _read(row: Row) -> tuple[Row | None, Problem | None]:
+    """Decode a row's files: the row with its hash, and what is wrong."""
     try:
         image = decode(Path(row.path))
     except IntakeError as error:
-        return Problem(row.path, error.code, error.message)
+        return None, Problem(row.path, error.code, error.message)
     try:
         if row.mask:
             read_mask(row.mask, image)
     except (IntakeError, DataError) as error:
-        return Problem(row.mask, "bad_mask", error.message)
-    return replace(row, sha256=image.sha256)
+        return None, Problem(row.mask, "bad_mask", error.message)
+    problem = _bad_pair(row, image) if row.pair else None
+    return replace(row, sha256=image.sha256, pair="" if problem else row.pair), problem
+
+
+def read_rows(
+    rows: Sequence[Row], *, jobs: int | None = None, progress: Progress | None = None
+) -> tuple[list[Row], list[Problem]]:
+    """Decode the image and the mask of every row.
+
+    Args:
+        rows: rows without hashes.
+        jobs: threads; None = one per core.
+        progress: told how far it is.
+
+    Returns:
+        The rows that can be used, with their hashes (a counterpart that does not fit is taken out of its row), and
+        a problem for everything that cannot.
+    """
+    good: list[Row] = []
+    problems: list[Problem] = []
+    for row, problem in in_threads(_read, rows, jobs=jobs, progress=progress):
+        if row is not None:
+            good.append(row)
+        if problem is not None:
+            problems.append(problem)
+    return good, problems
 
 
 def index_folder(
@@ -218,13 +283,11 @@ def index_folder(
         ConfigError: ``group`` is not a regular expression.
     """
     root = Path(os.path.abspath(root))  # noqa: PTH100 (resolve() would replace links)
-    if not root.is_dir():
-        raise DataError("no_folder", f"there is no folder {root}")
     try:
         pattern = re.compile(group) if group is not None else None
     except re.error as error:
         raise ConfigError("bad_config", f"group: '{group}' is not a regular expression ({error})") from None
-    files, problems, ignored = _walk(root)
+    files, _, problems, ignored = walk(root)
     if not files:
         other = ", ".join(f"{n} {suffix}" for suffix, n in ignored.items()) or "nothing"
         raise DataError("empty", f"there is no image file in {root} (found: {other})")
@@ -255,21 +318,8 @@ def index_folder(
         mask = str(root / mask_of[image]) if image in mask_of else ""
         about = {"split": p.split, "source": p.source, "manipulation": p.manipulation}
         rows.append(Row(str(root / image), p.label, mask=mask, group=groups.get(image, ""), **about))
-    good: list[Row] = []
-    problems += mask_problems
-    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
-        try:
-            for done, result in enumerate(pool.map(_read, rows), 1):
-                if isinstance(result, Row):
-                    good.append(result)
-                else:
-                    problems.append(result)
-                if progress and (done % 64 == 0 or done == len(rows)):
-                    progress(done, len(rows))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return Index(good, sorted(problems), dict(ignored))
+    good, unreadable = read_rows(rows, jobs=jobs, progress=progress)
+    return Index(good, sorted([*problems, *mask_problems, *unreadable]), dict(ignored))
 
 
 def write_problems(path: str | Path, problems: Sequence[Problem]) -> None:
