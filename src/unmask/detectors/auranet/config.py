@@ -81,6 +81,17 @@ class AuraNetConfig(DetectorConfig):
     """s in ``logit = s * (cos_fake - cos_real)``."""
     pretraining: bool = False
     """Encoder with an image decoder, a mask decoder and a projection head, for self-supervised pre-training."""
+    hidden_ratio: float = 0.6
+    """Share of the patches that pre-training hides (FCMAE's)."""
+    hidden_patch: int = 32
+    """Side of these patches in pixels."""
+    hidden_fill: Literal["grain", "zero"] = "grain"
+    """What is shown in their place: the colours and grain around them, so that the grid is not the easiest edge for the
+    frequency stream, or flat mid-grey."""
+    normalized_targets: bool = True
+    """Restore patches normalised by their own mean and spread, or pixels in [0, 1]."""
+    projection_dim: int = 128
+    """Length of the embedding that pre-training contrasts."""
 
     def __post_init__(self) -> None:
         if self.num_classes != 2:
@@ -92,6 +103,12 @@ class AuraNetConfig(DetectorConfig):
             raise ValueError(f"head_dim {self.head_dim} must divide dims {self.dims}")
         if min(self.num_haft_levels) < 1 or min(self.depths) < 0:
             raise ValueError(f"a stage has at least 1 HAFT level and 0 blocks: {self.num_haft_levels}, {self.depths}")
+        if not 0 < self.hidden_ratio < 1:
+            raise ValueError(f"hidden_ratio must lie in (0, 1), got {self.hidden_ratio}")
+        if self.hidden_patch < 8 or (self.pretraining and self.view.size % self.hidden_patch):
+            raise ValueError(
+                f"hidden_patch must be 8 or more and divide view.size {self.view.size}, got {self.hidden_patch}"
+            )
         if self.frequency_stream and self.haft:
             self._check_levels()
 
