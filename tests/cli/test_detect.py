@@ -203,3 +203,15 @@ def test_boxes_from_a_file(run, portrait: Path, tmp_path: Path) -> None:  # type
     assert "no path in the boxes file" in err
     code, _, err = run(portrait, "--boxes", tmp_path / "absent.csv")
     assert code == 1 and "bad_boxes" in err
+
+
+def test_loops_of_links_are_rows(run, portrait: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    loop = tmp_path / "loop.jpg"
+    loop.symlink_to(loop)
+    (tmp_path / "boxes.csv").write_text(f"path,x1,y1,x2,y2\n{loop},1,1,9,9\n{portrait},80,60,180,175\n")
+    code, out, _ = run(loop, portrait, "--json", "--boxes", tmp_path / "boxes.csv")
+    assert code == 1
+    assert [d["error"] and d["error"]["code"] for d in lines(out)] == ["unreadable", None]
+    assert lines(out)[1]["faces"][0]["box"] == [80, 60, 180, 175]
+    code, _, err = run(portrait, "--report", loop)
+    assert code == 1 and "not_writable" in err

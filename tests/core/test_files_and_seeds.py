@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unmask.core.errors import IntakeError
-from unmask.core.files import atomic_path, sha256_file, write_text
+from unmask.core.files import atomic_path, real_path, sha256_file, write_text
 from unmask.core.seeds import rng
 
 
@@ -26,6 +26,14 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
     write_text(target, "second")
     assert target.read_text() == "second"
+
+
+def test_names_of_one_file_are_one(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "loop").symlink_to("loop")
+    assert real_path(tmp_path / "link") == real_path(str(tmp_path / "x" / ".." / "file"))
+    assert real_path(tmp_path / "loop").endswith("loop") and real_path("zero\0byte") == "zero\0byte"
 
 
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from unmask.analysis.combination import check_calibration, read_combination, read_threshold, read_thresholds
 from unmask.analysis.judge import Bench, judge
 from unmask.core.errors import ConfigError, UnmaskError, WeightsError
-from unmask.core.files import sha256_file
+from unmask.core.files import real_path, sha256_file
 from unmask.core.types import Face, UInt8Image
 from unmask.core.verdict import ErrorInfo, Scores, Verdict
 from unmask.data.faces import FaceFinder
@@ -85,7 +85,7 @@ class Analyzer:
             sources: paths, bytes or arrays; read lazily, a chunk at a time.
             boxes: faces by path (compared as absolute paths); the faces of other images are searched for.
         """
-        given = {str(Path(path).resolve()): tuple(faces) for path, faces in (boxes or {}).items()}
+        given = {real_path(path): tuple(faces) for path, faces in (boxes or {}).items()}
         chunk: list[_Item] = []
         pixels = 0
         for source in sources:
@@ -166,7 +166,7 @@ def _read(source: Source, boxes: Mapping[str, tuple[Face, ...]]) -> _Item:
     except Exception as error:
         described = _describe(error)
         return _Item(path, sha256=_hash(source, described.code), error=described)
-    given = None if path is None else boxes.get(str(Path(path).resolve()))
+    given = None if path is None else boxes.get(real_path(path))
     return _Item(path, decoded, given, decoded.sha256 or None)
 
 

@@ -78,6 +78,7 @@ def _loop(
 ) -> int:
     """Feed every result to the report and to ``take``; returns how many files could not be analysed."""
     from unmask.cli.progress import progress_bar
+    from unmask.core.files import real_path
     from unmask.core.verdict import ErrorInfo
 
     def results() -> Iterator[Result]:
@@ -92,13 +93,13 @@ def _loop(
             yield analyzer.failure(path, ErrorInfo("no_files", why)), None
 
     failed, matched, finished = 0, 0, False
-    known = {Path(path).resolve() for path in boxes or ()}
+    known = {real_path(path) for path in boxes or ()}
     try:
         for verdict, evidence in results():
             if report is not None:
                 verdict = report.add(verdict, evidence)
             failed += verdict.error is not None
-            matched += bool(known) and Path(verdict.path or "").resolve() in known
+            matched += bool(known) and real_path(verdict.path or "") in known
             take((verdict, evidence))
         finished = True
     finally:

@@ -101,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
 def _detector(args: argparse.Namespace, matching: Any, about: dict[str, Any], unfinished: Path) -> Evaluation:
     from unmask.analysis.analyzer import load_analyzer
     from unmask.cli.progress import progress_bar
+    from unmask.core.files import real_path
     from unmask.data.faces import read_boxes
     from unmask.evaluation.run import choose_split, evaluate_detector, read_rows
 
@@ -110,8 +111,8 @@ def _detector(args: argparse.Namespace, matching: Any, about: dict[str, Any], un
         rows, problems = read_rows(args.data, progress)
     rows = choose_split(rows, args.split)
     if boxes is not None:
-        known = {str(Path(path).resolve()) for path in boxes}
-        without = sum(str(Path(row.path).resolve()) not in known for row in rows)
+        known = {real_path(path) for path in boxes}
+        without = sum(real_path(row.path) not in known for row in rows)
         if without:
             print(
                 f"unmask evaluate: {without} of {len(rows)} images are not in the boxes file; their faces are searched",

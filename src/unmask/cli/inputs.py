@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from unmask.core.files import real_path
+
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
     | {".avif", ".heic", ".heif", ".jp2", ".jxl"}
@@ -30,7 +32,7 @@ class Inputs:
         self.empty: list[tuple[str, str]] = []
         """Arguments that gave no file, each with the reason."""
         self._stdin = stdin
-        self._exclude = exclude.resolve() if exclude else None
+        self._exclude = real_path(exclude) if exclude else None
 
     def __iter__(self) -> Iterator[str]:
         for argument in self.arguments:
@@ -64,7 +66,7 @@ class Inputs:
         yield from files
 
     def _excluded(self, folder: Path) -> bool:
-        return self._exclude is not None and folder.resolve() == self._exclude
+        return self._exclude is not None and real_path(folder) == self._exclude
 
     def _unreadable(self, error: OSError) -> None:
         self.empty.append((str(error.filename), f"this folder cannot be read: {error.strerror}"))

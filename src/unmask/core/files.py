@@ -44,6 +44,14 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def real_path(path: str | Path) -> str:
+    """The absolute path without links, to tell whether two names mean one file; never fails (loops of links stay)."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # a zero byte: no file can be called that
+        return str(path)
+
+
 def sha256_file(path: str | Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with Path(path).open("rb") as file:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unmask.core.errors import ConfigError, DataError
+from unmask.core.files import real_path
 from unmask.evaluation.predictions import Predictions, read_predictions
 from unmask.metrics.bootstrap import bootstrap_image
 from unmask.metrics.image import auc, split_scores
@@ -85,7 +86,7 @@ def compare(paths: Sequence[str | Path], *, seed: int = 0) -> dict[str, Any]:
         ConfigError: fewer than two files, or one twice.
         DataError: a bad file, files about different images, or one class only.
     """
-    if len({Path(path).resolve() for path in paths}) < max(2, len(paths)):
+    if len({real_path(path) for path in paths}) < max(2, len(paths)):
         raise ConfigError("bad_config", "a comparison needs two or more different files")
     files = [read_predictions(path) for path in paths]
     names = _names(paths, files)

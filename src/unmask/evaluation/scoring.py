@@ -15,6 +15,7 @@ from unmask.analysis.analyzer import CHUNK_IMAGES, CHUNK_PIXELS, Analyzer
 from unmask.analysis.combination import combined_logit
 from unmask.analysis.judge import judge
 from unmask.core.errors import UnmaskError
+from unmask.core.files import real_path
 from unmask.core.types import Face, FloatMap
 from unmask.data.faces import FaceFinder
 from unmask.data.intake import Decoded, decode
@@ -78,7 +79,7 @@ def _read(row: Row, boxes: Mapping[str, Sequence[Face]], matching: Matching) -> 
         truth = read_mask(row.mask, original)
     decoded = matching.apply(original)
     shape = decoded.pixels.shape
-    faces = boxes.get(str(Path(row.path).resolve()))
+    faces = boxes.get(real_path(row.path))
     return Item(
         row,
         decoded,
@@ -161,7 +162,7 @@ def score_rows(
         unfinished: what an earlier run has scored is taken from there, and every new chunk is kept there.
         progress: told how many rows are done, of how many.
     """
-    given = {str(Path(path).resolve()): faces for path, faces in (boxes or {}).items()}
+    given = {real_path(path): faces for path, faces in (boxes or {}).items()}
     answers: dict[Row, Answer] = {}
     errors: list[FileError] = []
     if unfinished is not None:
