@@ -97,9 +97,16 @@ def test_good_files_give_exit_code_0_whatever_the_verdict(run, portrait: Path) -
 
 def test_missing_files_and_empty_folders_are_rows(run, portrait: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "void").mkdir()
-    code, out, _ = run(tmp_path / "absent.jpg", portrait, tmp_path / "void", "--json")
+    code, out, _ = run(tmp_path / "absent.jpg", "", portrait, tmp_path / "void", "--json")
     assert code == 1
-    assert [d["error"] and d["error"]["code"] for d in lines(out)] == ["not_found", None, "no_files"]
+    assert [d["error"] and d["error"]["code"] for d in lines(out)] == ["not_found", "not_found", None, "no_files"]
+
+
+def test_without_stdin(run, portrait: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("sys.stdin", None)  # as under cron or `<&-`
+    assert run(portrait, "--json")[0] == 0
+    code, out, _ = run("-", "--json")
+    assert code == 1 and lines(out)[0]["error"]["code"] == "not_found"
 
 
 def test_wrong_usage_is_exit_code_2(tiny_weights: Path, portrait: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,11 @@ def test_what_gives_no_file_is_told(tmp_path: Path) -> None:
     assert len(inputs.empty) == 2
 
 
+def test_an_empty_name_is_no_folder() -> None:
+    inputs = Inputs([""])
+    assert list(inputs) == [""] and not inputs.empty
+
+
 def test_duplicates_stay(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg")
     one = str(tmp_path / "a.jpg")

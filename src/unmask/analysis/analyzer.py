@@ -162,7 +162,7 @@ def _read(source: Source, boxes: Mapping[str, tuple[Face, ...]]) -> _Item:
         if isinstance(source, np.ndarray):
             decoded = _from_array(source)
         else:
-            decoded = decode(source if isinstance(source, bytes) else Path(source))
+            decoded = decode(source)
     except Exception as error:
         described = _describe(error)
         return _Item(path, sha256=_hash(source, described.code), error=described)

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Analyse everything that was named; results go to stdout, progress and remarks to stderr."""
     from unmask.analysis.analyzer import load_analyzer
 
-    inputs = Inputs(args.paths, sys.stdin.buffer, exclude=args.report)
+    inputs = Inputs(args.paths, getattr(sys.stdin, "buffer", None), exclude=args.report)
     boxes = _boxes(args.boxes)
     analyzer = load_analyzer(args.detector, device=args.device)
     report = _report(args.report, analyzer)

@@ -38,7 +38,7 @@ class Inputs:
         for argument in self.arguments:
             if argument == "-" and self._stdin is not None:
                 yield from read_names(self._stdin)
-            elif Path(argument).is_dir():
+            elif argument and Path(argument).is_dir():  # Path("") is "."
                 yield from self._folder(argument)
             elif not os.path.lexists(argument) and glob.has_magic(argument):
                 yield from self._glob(argument)
