@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from unmask.cli.main import main
 
 UNMASK = [sys.executable, "-m", "unmask.cli.main"]
 SLOW_IMPORTS = "lightning torchmetrics sklearn matplotlib pandas pyarrow jinja2 skimage onnxruntime h5py"
@@ -66,3 +69,27 @@ def test_a_reader_that_leaves_early_is_no_error(portrait: Path, tiny_weights: Pa
     process.stdout.close()
     assert "Traceback" not in process.stderr.read()
     process.wait(timeout=60)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*UNMASK, "list"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "unmask list: error [system]: [Errno 28] No space left on device\n"
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["model", "meso4", "--out", str(tmp_path / "file" / "w.safetensors"), "--import", "x.h5"]) == 1
+    assert main(["data", "forge", str(tmp_path / "\x1b[31mred"), "--out", str(tmp_path / "file" / "x")]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 2 and "\x1b" not in err and "\\x1b[31mred" in err
+
+
+def test_output_survives_a_narrow_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stdout)
+    monkeypatch.setattr("unmask.cli.listing.run", lambda args: print("ü–\udcff") or 0)
+    assert main(["list"]) == 0
+    assert stdout.buffer.getvalue() == b"\\xfc\\u2013\\udcff\n"  # type: ignore[attr-defined]

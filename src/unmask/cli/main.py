@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -74,6 +77,23 @@ def _split_verb(words: Sequence[str]) -> tuple[str | None, list[str]]:
     return None, list(words)
 
 
+def _tell(name: str, code: str, message: str) -> None:
+    """One line on stderr; names of files cannot reach the terminal's controls."""
+    from unmask.reports.facts import printable
+
+    print(f"unmask {name}: error [{code}]: {printable(message)}", file=sys.stderr)
+
+
+def _flush() -> None:
+    """Write what is left for stdout; what cannot be written is given up, or Python would try again on its way out."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code; user errors are one line on stderr, never a traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -103,17 +123,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.configure(parser)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name the terminal's encoding lacks is no reason to stop
     try:
-        return int(module.run(parser.parse_args(rest)))
+        try:
+            return int(module.run(parser.parse_args(rest)))
+        finally:
+            _flush()
     except UnmaskError as error:
-        print(f"unmask {name}: error [{error.code}]: {error.message}", file=sys.stderr)
+        _tell(name, error.code, error.message)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         print(f"\nunmask {name}: stopped; finished results are kept", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
         return 0
+    except OSError as error:  # a full disk, a folder that may not be written
+        _tell(name, "system", str(error))
+        return 1
 
 
 if __name__ == "__main__":
