@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unmask.core.errors import SizeError, WeightsError
 from unmask.core.types import Answers, Batch, DetectorOutput, InputKind, ViewConfig
-from unmask.nn.backbones import Backbone, LoadReport
+from unmask.nn.backbones import LoadReport, Pretrained
 
 C = TypeVar("C", bound="DetectorConfig")
 
@@ -145,7 +145,7 @@ class Detector(nn.Module, Generic[C]):
             WeightsError: the design has no such backbone, or the file does not fit.
         """
         backbone = getattr(self, "backbone", None)
-        if not isinstance(backbone, Backbone):
+        if not isinstance(backbone, Pretrained):
             raise WeightsError("no_backbone", f"{type(self).__name__} has no backbone with pretrained weights")
         report = backbone.load(source)
         self.mean.copy_(torch.tensor(backbone.mean).view_as(self.mean))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ class LoadReport:
     loaded: tuple[str, ...]
     """Keys taken over whole."""
     adapted: tuple[str, ...]
-    """First convolutions that got the file's channels, while their further input channels stay as they were."""
+    """First convolutions that got the file's channels, while their further input channels stay as they were; position
+    embeddings and patch filters resized."""
     missing: tuple[str, ...]
     """Keys of the network that the file lacks or has in another shape; they stay as they were."""
     unused: tuple[str, ...]
@@ -171,7 +172,61 @@ def _timm(name: str, in_channels: int, stages: int) -> tuple[nn.Module, list[int
 _LOCAL = {"mobilenetv2_gluon_e1": _mobilenetv2_e1, "resnetv2_50_stem_norm": _resnetv2_stem_norm}
 
 
-class Backbone(nn.Module):
+class Pretrained(nn.Module):
+    """A network of timm's (or of the same layout) that can start from published weights.
+
+    Attributes:
+        name: timm's.
+        net: the network.
+        mean, std: what its published weights expect, three numbers each.
+    """
+
+    name: str
+    net: nn.Module
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def _fitted(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The file's tensors, changed where that is known to be harmless."""
+        return state
+
+    def load(self, source: str | Path) -> LoadReport:
+        """Take over pretrained weights where names and shapes agree.
+
+        Args:
+            source: a ``.safetensors`` file in timm's naming, or the word ``timm`` to download timm's own weights.
+
+        Returns:
+            What was loaded, adapted, missing and unused. ``mean`` and ``std`` follow the file's metadata.
+
+        Raises:
+            WeightsError: the file cannot be read, or less than half of the network found its weights.
+        """
+        if str(source) == "timm":
+            import timm
+
+            state: Mapping[str, Tensor] = timm.create_model(self.name, pretrained=True).state_dict()
+        else:
+            state, metadata = read_safetensors(source)
+            if "mean" in metadata and metadata["mean"].startswith("["):
+                self.mean, self.std = tuple(json.loads(metadata["mean"])), tuple(json.loads(metadata["std"]))
+        fitted = self._fitted(state)
+        report = load_matching(self.net, fitted)
+        changed = {key for key in report.loaded if key in state and state[key].shape != fitted[key].shape}
+        if changed:
+            kept = tuple(key for key in report.loaded if key not in changed)
+            report = replace(report, loaded=kept, adapted=(*report.adapted, *sorted(changed)))
+        expected = sum(1 for key in self.net.state_dict() if not key.endswith("num_batches_tracked"))
+        if 2 * (len(report.loaded) + len(report.adapted)) < expected:
+            raise WeightsError(
+                "wrong_weights",
+                f"{source} fits only {len(report.loaded)} of {expected} tensors of {self.name}; first missing: "
+                + ", ".join(report.missing[:3]),
+            )
+        return report
+
+
+class Backbone(Pretrained):
     """An image to feature maps, finest first.
 
     Args:
@@ -199,8 +254,8 @@ class Backbone(nn.Module):
         self.net, channels, strides, ends = build(in_channels, stages)
         self.channels, self.strides = tuple(channels), tuple(strides)
         config: Any = getattr(self.net, "pretrained_cfg", None) or {}
-        self.mean: tuple[float, ...] = tuple(config.get("mean", (0.485, 0.456, 0.406)))
-        self.std: tuple[float, ...] = tuple(config.get("std", (0.229, 0.224, 0.225)))
+        self.mean = tuple(config.get("mean", (0.485, 0.456, 0.406)))
+        self.std = tuple(config.get("std", (0.229, 0.224, 0.225)))
         if self.name == "resnetv2_50_stem_norm":
             self.mean, self.std = (0.45222, 0.42571, 0.37757), (0.28551, 0.27888, 0.28231)
         if not 0 <= frozen_stages <= len(channels):
@@ -221,36 +276,6 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, C, H, W) to one map per stage: (B, channels[i], H / strides[i], W / strides[i])."""
         return list(self.net(x))
-
-    def load(self, source: str | Path) -> LoadReport:
-        """Take over pretrained weights where names and shapes agree.
-
-        Args:
-            source: a ``.safetensors`` file in timm's naming, or the word ``timm`` to download timm's own weights.
-
-        Returns:
-            What was loaded, adapted, missing and unused. ``mean`` and ``std`` follow the file's metadata.
-
-        Raises:
-            WeightsError: the file cannot be read, or less than half of the network found its weights.
-        """
-        if str(source) == "timm":
-            import timm
-
-            state: Mapping[str, Tensor] = timm.create_model(self.name, pretrained=True).state_dict()
-        else:
-            state, metadata = read_safetensors(source)
-            if "mean" in metadata and metadata["mean"].startswith("["):
-                self.mean, self.std = tuple(json.loads(metadata["mean"])), tuple(json.loads(metadata["std"]))
-        report = load_matching(self.net, state)
-        expected = sum(1 for key in self.net.state_dict() if not key.endswith("num_batches_tracked"))
-        if 2 * (len(report.loaded) + len(report.adapted)) < expected:
-            raise WeightsError(
-                "wrong_weights",
-                f"{source} fits only {len(report.loaded)} of {expected} tensors of {self.name}; first missing: "
-                + ", ".join(report.missing[:3]),
-            )
-        return report
 
 
 def _until(net: nn.Module, last: str) -> list[nn.Module]:
