@@ -56,7 +56,7 @@ def test_offsets_move_the_points() -> None:
     shifted = torch.cat([context[:, :, 1:], context[:, :, -1:]], 2)
     net.bias.requires_grad_(False)[2].weight.zero_()  # the bias knows that the points moved
     expected = net(query, shifted)
-    net.offset.bias.view(9, 2)[:, 0] = math.atanh(0.5)  # 2 tanh = 1 cell
+    net.offset.bias[:9] = math.atanh(0.5)  # 2 tanh = 1 cell
     assert not torch.allclose(net(query, context), expected, atol=1e-3)  # at the left border points clamp differently
     torch.testing.assert_close(net(query, context)[:, :, 1:], expected[:, :, 1:], atol=1e-5, rtol=1e-5)
 
@@ -78,15 +78,15 @@ def test_sampling_is_grid_sample_with_its_gradients(height: int, width: int, see
     random = torch.Generator().manual_seed(seed)
     cells = torch.randn(2, height, width, 3, generator=random, dtype=torch.float64, requires_grad=True)
     points = 12 * torch.rand(2, 4, 5, 2, generator=random, dtype=torch.float64) - 3
-    points.requires_grad_()
+    x, y = (p.clone().requires_grad_() for p in points.unbind(-1))
     upstream = torch.randn(2, 4, 5, 3, generator=random, dtype=torch.float64)
-    ours = sample([cells], points)[0]
-    grid = normalized(points, height, width)
+    ours = sample([cells], x, y)[0]
+    grid = torch.stack([normalized(x, width), normalized(y, height)], -1)
     theirs = F.grid_sample(cells.permute(0, 3, 1, 2), grid, padding_mode="border", align_corners=False)
     torch.testing.assert_close(ours, theirs.permute(0, 2, 3, 1))
     for a, b in zip(
-        torch.autograd.grad(ours, [cells, points], upstream),
-        torch.autograd.grad(theirs, [cells, points], upstream.permute(0, 3, 1, 2)),
+        torch.autograd.grad(ours, [cells, x, y], upstream),
+        torch.autograd.grad(theirs, [cells, x, y], upstream.permute(0, 3, 1, 2)),
         strict=True,
     ):
         torch.testing.assert_close(a, b)
@@ -94,7 +94,8 @@ def test_sampling_is_grid_sample_with_its_gradients(height: int, width: int, see
 
 def test_coordinates_are_grid_sample_positions() -> None:
     grid = torch.arange(12.0).view(1, 1, 3, 4)
-    points = normalized(coordinates(grid), 3, 4).view(1, 3, 4, 2)
+    x, y = coordinates(grid)
+    points = torch.stack([normalized(x, 4), normalized(y, 3)], -1).view(1, 3, 4, 2)
     torch.testing.assert_close(F.grid_sample(grid, points, align_corners=False), grid)
 
 

@@ -19,29 +19,27 @@ _BIAS_WIDTH = 16
 _FFN_RATIO = 4
 
 
-def coordinates(like: Tensor) -> Tensor:
-    """(H * W, 2) x and y of every cell of a (..., H, W) map, row by row, in cells, float32.
+def coordinates(like: Tensor) -> tuple[Tensor, Tensor]:
+    """x and y of every cell of a (..., H, W) map, row by row, in cells: each (H * W,), float32.
 
-    >>> coordinates(torch.zeros(1, 2)).tolist()
-    [[0.0, 0.0], [1.0, 0.0]]
+    >>> coordinates(torch.zeros(2, 2))
+    (tensor([0., 1., 0., 1.]), tensor([0., 0., 1., 1.]))
     """
     height, width = like.shape[-2:]
-    y = torch.arange(height, device=like.device, dtype=torch.float32)
-    x = torch.arange(width, device=like.device, dtype=torch.float32)
-    return torch.stack([x.repeat(height), y.repeat_interleave(width)], 1)
+    x = torch.arange(width, device=like.device, dtype=torch.float32).repeat(height)
+    return x, torch.arange(height, device=like.device, dtype=torch.float32).repeat_interleave(width)
 
 
-def normalized(points: Tensor, height: int, width: int) -> Tensor:
-    """(..., 2) x and y in cells to the [-1, 1] of ``grid_sample(align_corners=False)``: outer edges at -1 and 1.
+def normalized(position: Tensor, size: int) -> Tensor:
+    """Positions in cells along a side of ``size`` cells to the [-1, 1] of ``grid_sample(align_corners=False)``.
 
-    >>> normalized(coordinates(torch.zeros(1, 2)), 1, 2).tolist()
-    [[-0.5, 0.0], [0.5, 0.0]]
+    >>> normalized(torch.tensor([-0.5, 0.0, 1.5]), 2)
+    tensor([-1.0000, -0.5000,  1.0000])
     """
-    size = torch.tensor([width, height], device=points.device, dtype=points.dtype)
-    return (2 * points + 1) / size - 1
+    return (2 * position + 1) / size - 1
 
 
-def sample(maps: Sequence[Tensor], points: Tensor) -> list[Tensor]:
+def sample(maps: Sequence[Tensor], x: Tensor, y: Tensor) -> list[Tensor]:
     """Bilinear samples of channels-last maps; points beyond the border take the nearest cell.
 
     What ``grid_sample(padding_mode="border")`` gives, which is what is exported, but read as whole rows of channels:
@@ -49,30 +47,26 @@ def sample(maps: Sequence[Tensor], points: Tensor) -> list[Tensor]:
 
     Args:
         maps: each (B, H, W, C), contiguous, H and W 2 or more.
-        points: (B, N, K, 2) x and y in cells.
+        x, y: (B, N, K) points in cells.
 
     Returns:
         (B, N, K, C) of each map.
     """
     batch, height, width, _ = maps[0].shape
     if torch.compiler.is_exporting():
-        grid = normalized(points, height, width)
+        grid = torch.stack([normalized(x, width), normalized(y, height)], -1)
         shown = (F.grid_sample(m.permute(0, 3, 1, 2), grid, "bilinear", "border", align_corners=False) for m in maps)
         return [values.permute(0, 2, 3, 1) for values in shown]
-    last = torch.tensor([width - 1, height - 1], device=points.device, dtype=points.dtype)
-    points = points.clamp(torch.zeros_like(last), last)
-    corner = points.detach().floor().minimum(last - 1)
-    right, down = (points - corner).unbind(-1)
+    x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
+    left, top = x.detach().floor().clamp(max=width - 2), y.detach().floor().clamp(max=height - 2)
+    right, down = x - left, y - top
     weights = torch.stack([(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down], -1)
-    start = torch.arange(batch, device=points.device)[:, None, None] * (height * width)
-    x, y = corner.long().unbind(-1)
-    corners = torch.tensor([0, 1, width, width + 1], device=points.device)
-    index = (start + y * width + x).unsqueeze(-1) + corners  # (B, N, K, 4)
-    rows = (
-        F.embedding_bag(index.view(-1, 4), m.flatten(0, 2), mode="sum", per_sample_weights=weights.view(-1, 4))
-        for m in maps
-    )
-    return [values.view(*points.shape[:3], -1) for values in rows]
+    start = torch.arange(batch, device=x.device, dtype=torch.int32)[:, None, None] * (height * width)
+    first = start + (top * width + left).int()  # exact in float32 up to 4096 x 4096 cells
+    corners = torch.tensor([0, 1, width, width + 1], device=x.device, dtype=torch.int32)
+    index = (first.unsqueeze(-1) + corners).view(-1, 4)
+    rows = (F.embedding_bag(index, m.flatten(0, 2), mode="sum", per_sample_weights=weights.view(-1, 4)) for m in maps)
+    return [values.view(*x.shape, -1) for values in rows]
 
 
 class DeformableAttention(nn.Module):
@@ -104,23 +98,26 @@ class DeformableAttention(nn.Module):
         nn.init.zeros_(self.offset.weight)
         nn.init.zeros_(self.offset.bias)
         self.bias = nn.Sequential(nn.Linear(2, _BIAS_WIDTH), nn.GELU(), nn.Linear(_BIAS_WIDTH, heads, bias=False))
-        self.taps: Tensor  # (9, 2), row by row
-        self.register_buffer("taps", coordinates(torch.zeros(3, 3)) - 1, persistent=False)
+        self.own: Tensor  # (heads, dim), 1 where a channel is the head's own
+        self.register_buffer("own", torch.eye(heads).repeat_interleave(dim // heads, 1), persistent=False)
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
         """(B, H, W, dim) queries and a context of the same shape to (B, H, W, dim)."""
-        batch, height, width, dim = query.shape
+        dim = query.shape[-1]
         q = self.query(query)
         near = self.around(q.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        moves = _REACH * torch.tanh(self.offset(F.gelu(self.norm(near))).float())  # (B, H, W, 18): 9 pairs of x, y
-        way = self.taps + moves.view(batch, height * width, 9, 2)
-        points = coordinates(query[0, :, :, 0])[:, None] + way
-        sampled = sample((self.key(context).float(), self.value(context).float()), points)
-        k, v = (x.view(*x.shape[:3], self.heads, -1) for x in sampled)  # (B, HW, 9, heads, dim / heads)
-        q = q.float().reshape(batch, height * width, 1, self.heads, -1)
-        scores = (q * k).sum(-1) * (dim // self.heads) ** -0.5 + self.bias(way)  # (B, HW, 9, heads)
-        attended = (scores.softmax(2).unsqueeze(-1) * v).sum(2)  # (B, HW, heads, dim / heads)
-        result: Tensor = self.out(attended.reshape(query.shape).to(query.dtype))
+        moves = _REACH * torch.tanh(self.offset(F.gelu(self.norm(near))).float()).flatten(1, 2)  # (B, HW, 18)
+        across, along = coordinates(query.new_empty(3, 3))
+        right, down = moves[..., :9] + (across - 1), moves[..., 9:] + (along - 1)
+        x, y = (way + here[:, None] for way, here in zip((right, down), coordinates(query[0, ..., 0]), strict=True))
+        maps = (self.key(context).float(), self.value(context).float())
+        k, v = (s.view(-1, 9, dim) for s in sample(maps, x, y))  # (B * HW, 9, dim)
+        # Heads as rows of one small matrix product per query: nine times faster here than by products and sums.
+        rows = q.float().view(-1, 1, dim) * (self.own * (dim // self.heads) ** -0.5)  # (B * HW, heads, dim)
+        bias = self.bias(torch.stack([right, down], -1)).view(-1, 9, self.heads).transpose(1, 2)
+        weights = (torch.bmm(rows, k.transpose(1, 2)) + bias).softmax(2)  # (B * HW, heads, 9)
+        attended = (torch.bmm(weights, v) * self.own).sum(1)  # (B * HW, dim)
+        result: Tensor = self.out(attended.view(query.shape).to(query.dtype))
         return result
 
 
