@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,20 @@ def test_unreadable_photos_are_named_and_the_rest_done(
         ("tiny.png", "bad_image"),
     }
     assert sum(summary["fake"].values()) == 2 and "bad.jpg" in captured.err and "Traceback" not in captured.err
+
+
+def test_a_name_that_cannot_stand_in_a_manifest_is_named(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        (photos / os.fsdecode(b"\xff.png")).write_bytes((photos / "a.jpg").read_bytes())
+        (photos / "\x1b[31mred.jpg").write_bytes(b"no image")
+    except OSError:
+        pytest.skip("this file system refuses names that are not UTF-8")
+    assert main(["data", "forge", str(photos), "--out", str(tmp_path / "out")]) == 1
+    captured = capsys.readouterr()
+    assert "\\udcff.png: the name is not UTF-8" in captured.err and "\x1b" not in captured.err
+    assert len({r.group for r in read_manifest(tmp_path / "out" / "manifest.csv")}) == 2
 
 
 def test_kinds_groups_and_refusals(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from unmask.data.faces import FaceFinder, read_boxes
     from unmask.data.forged_files import read_groups, write_forgeries
     from unmask.data.forgeries import EDITS, check_names
+    from unmask.reports.facts import printable
 
     if args.per_photo < 1:
         raise ConfigError("bad_config", f"--per-photo must be 1 or more, got {args.per_photo}")
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("no photo could be forged, so no manifest was written")
     for problem in result.problems[:_SHOWN]:
-        print(f"error [{problem.code}]: {problem.path}: {problem.message}", file=sys.stderr)
+        print(printable(f"error [{problem.code}]: {problem.path}: {problem.message}"), file=sys.stderr)
     if len(result.problems) > _SHOWN:
         print(f"... and {len(result.problems) - _SHOWN} more (--json lists all)", file=sys.stderr)
     return 1 if result.problems else 0

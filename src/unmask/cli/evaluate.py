@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from unmask.evaluation.matching import Matching
     from unmask.evaluation.output import check_out, write_evaluation
     from unmask.evaluation.unfinished import UNFINISHED
+    from unmask.reports.facts import printable
 
     if (args.detector is None) == (args.scores is None):
         raise ConfigError("bad_config", "name either a detector or --scores FILE")
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         show(evaluation)
         print(f"report: {args.out / 'report.html'}")
     for error in evaluation.errors[:_SHOWN]:
-        print(f"error [{error.code}]: {error.path}: {error.message}", file=sys.stderr)
+        print(printable(f"error [{error.code}]: {error.path}: {error.message}"), file=sys.stderr)
     if len(evaluation.errors) > _SHOWN:
         print(f"... and {len(evaluation.errors) - _SHOWN} more in metrics.json", file=sys.stderr)
     return 1 if evaluation.errors else 0

@@ -93,6 +93,9 @@ def write_forgeries(
                     result.rows += _write(out, f"{_flat(name)}_{number}.{image_format}", forged, about, real)
             except UnmaskError as error:
                 result.problems.append(Problem(str(folder / name), error.code, error.message))
+            except UnicodeEncodeError:
+                text = "the name is not UTF-8 and cannot stand in a manifest; rename it"
+                result.problems.append(Problem(str(folder / name), "odd_name", text))
             except OSError as error:
                 raise DataError("cannot_write", f"cannot write below {out}: {error}") from error
         progress(len(names), len(names))
