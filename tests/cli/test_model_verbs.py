@@ -36,8 +36,14 @@ def test_model_card_counts_what_torch_counts(capsys: pytest.CaptureFixture[str])
     layer2 = first + 3 * (2 * 512 * 128 + 9 * 128 * 128) * 28**2
     assert facts["gflops"] == pytest.approx(2 * (stem + layer1 + layer2 + 512) / 1e9, abs=1e-3)
     assert facts["shapes"]["image"] == [1, 3, 224, 224] and facts["weights"] is None
+    stages = [facts["modules"][f"net.layer{i}"] for i in (1, 2)]
+    assert [s["output"] for s in stages] == [[1, 256, 56, 56], [1, 512, 28, 28]]
+    assert [s["gflops"] for s in stages] == pytest.approx([2 * layer1 / 1e9, 2 * layer2 / 1e9], abs=1e-3)
+    assert facts["modules"]["net.conv1"]["parameters"] == 27 * 64
     assert main(["model", "attention_npr"]) == 0
-    assert "departures:\n  - scale 1.00 would be" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "departures:\n  - scale 1.00 would be" in shown
+    assert "  net.conv1: 1,728 parameters, 0.043 GFLOPs, [1, 64, 112, 112]\n" in shown
 
 
 def test_mistakes_are_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -10,6 +10,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+_DEPTH = 3
+"""Levels of nested modules that are listed."""
+_SHARE = 0.01
+"""Of all parameters or operations: modules below both are not listed."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -41,6 +46,11 @@ def run(args: argparse.Namespace) -> int:
         if key == "weights" and card:
             shown = {"sha256": card.sha256, "command": card.command, "seed": card.seed, **to_dict(card.calibration)}
             value = {**shown, "thresholds": dict(card.thresholds), "metrics": dict(card.metrics)}
+        if key == "modules":
+            value = {
+                module: f"{row['parameters']:,} parameters, {row['gflops']:.3f} GFLOPs, {row['output']}"
+                for module, row in value.items()
+            }
         if isinstance(value, dict):
             print(f"{key}:")
             for name, item in value.items():
@@ -83,8 +93,18 @@ def describe(detector: Any) -> dict[str, Any]:
     rule = detector.size_rule
     side = rule.fixed or detector.config.view.size
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        output = detector.eval()(torch.zeros(1, 3, side, side))
+    outputs: dict[str, Any] = {}
+    hooks = [
+        module.register_forward_hook(lambda _module, _args, output, name=name: outputs.setdefault(name, output))
+        for name, module in detector.named_modules()
+        if name and name.count(".") < _DEPTH
+    ]
+    try:
+        with torch.no_grad(), counter:
+            output = detector.eval()(torch.zeros(1, 3, side, side))
+    finally:
+        for hook in hooks:
+            hook.remove()
     name = name_of(detector)
     parts = {part: sum(p.numel() for p in ps) for part, ps in detector.parameter_groups().items()}
     sizes = f"{rule.fixed} only" if rule.fixed else f"{rule.minimum} or more, multiples of {rule.multiple}"
@@ -101,7 +121,31 @@ def describe(detector: Any) -> dict[str, Any]:
             "image": [1, 3, side, side],
             **{k: list(v.shape) for k, v in output._asdict().items() if isinstance(v, torch.Tensor)},
         },
+        "modules": _modules(detector, outputs, counter),
         "sizes": sizes,
         "departures": list(detector.departures()),
         "config": to_dict(detector.config),
     }
+
+
+def _modules(detector: Any, outputs: dict[str, Any], counter: Any) -> dict[str, dict[str, Any]]:
+    """Parameters, operations and first output of the modules that ran and weigh something, in order of definition."""
+    counts = counter.get_flop_counts()
+    everything = sum(p.numel() for p in detector.parameters()), counter.get_total_flops()
+    table = {}
+    for name, module in detector.named_modules():
+        if name not in outputs:
+            continue
+        size = sum(p.numel() for p in module.parameters())
+        flops = sum(counts.get(f"{type(detector).__name__}.{name}", {}).values())
+        if size > _SHARE * everything[0] or flops > _SHARE * everything[1]:
+            shapes = _shapes(outputs[name])
+            table[name] = {"parameters": size, "gflops": round(flops / 1e9, 3), "output": shapes}
+    return table
+
+
+def _shapes(output: Any) -> Any:
+    """The shape of a tensor, a list of those in a list, nothing for anything else."""
+    if isinstance(output, (list, tuple)):
+        return [_shapes(item) for item in output]
+    return list(output.shape) if hasattr(output, "shape") else None
