@@ -28,6 +28,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "xception": {"view": {"size": 64}, "dropout": 0.0},
     "efficientnet": {"view": {"size": 64}, "dropout": 0.0},
     "mobilenet": {"view": {"size": 64}, "dropout": 0.0},
+    "fmca_net": {"view": {"size": 56}, "vit_width": 96, "vit_depth": 2, "sfcm_dropout": 0.0, "dropout": 0.0},
+    "fmca_net_tiny": {"view": {"size": 64}, "sfcm_dropout": 0.0, "dropout": 0.0},
     "meso4": {"dropout": 0.0},
     "mesoinception4": {"dropout": 0.0},
 }

@@ -8,9 +8,11 @@ from typing import Any
 
 from unmask.core.config import build, to_dict, with_overrides
 from unmask.core.errors import ConfigError
+from unmask.core.types import ViewConfig
 from unmask.detectors.attention_npr import AttentionNPR, AttentionNPRConfig
 from unmask.detectors.base import AnyDetector, DetectorConfig
 from unmask.detectors.baseline import Baseline, BaselineConfig
+from unmask.detectors.fmca_net import FMCANet, FMCANetConfig
 from unmask.detectors.meso import Meso, MesoConfig
 from unmask.detectors.residual_cnn import ResidualCNN, ResidualCNNConfig
 from unmask.detectors.residual_unet import ResidualUNet, ResidualUNetConfig
@@ -45,6 +47,20 @@ ZOO: dict[str, ZooEntry] = {
     ),
     "mobilenet": ZooEntry(
         BaselineConfig(backbone="MobileNetV3", decoder="none"), Baseline, "MobileNetV3-Large, label only"
+    ),
+    "fmca_net": ZooEntry(
+        FMCANetConfig(), FMCANet, "ViT tokens (DINOv2 ViT-B/14) and Haar-wavelet tokens that read each other"
+    ),
+    "fmca_net_tiny": ZooEntry(
+        FMCANetConfig(
+            view=ViewConfig(kind="face", size=112, margin=1.3),
+            backbone="vit_tiny_patch16_224",
+            vit_width=96,
+            vit_depth=4,
+            frequency_channels=(32, 64, 128, 128, 64),
+        ),
+        FMCANet,
+        "the same with a ViT of four blocks, for CPUs",
     ),
     "meso4": ZooEntry(MesoConfig(), Meso, "Meso4 (WIFS 2018), 28 thousand parameters"),
     "mesoinception4": ZooEntry(MesoConfig(variant="mesoinception4"), Meso, "MesoInception4 (WIFS 2018)"),

@@ -118,7 +118,8 @@ class SFCM(nn.Module):
         q, k = (
             x.unflatten(2, (attend.heads, -1)).transpose(1, 2) for x in (attend.query(spatial), attend.key(frequency))
         )
-        return (q @ k.mT * q.shape[-1] ** -0.5).softmax(3).mean(1)
+        scores: Tensor = q @ k.mT * q.shape[-1] ** -0.5  # (B, heads, N, M)
+        return scores.softmax(3).mean(1)
 
 
 class GSFC(nn.Module):

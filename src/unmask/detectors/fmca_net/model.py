@@ -134,7 +134,7 @@ class FMCANet(Detector[FMCANetConfig]):
             maps["frequency read"] = reading[:, 0]
             if self.config.summary == "tokens":
                 maps["frequency read"] = (reading[:, 0] + reading[:, 1:].mean(1)) / 2
-        return {name: values.float().unflatten(1, (1, rows, columns)) for name, values in maps.items()}
+        return {name: values.float().view(-1, 1, rows, columns) for name, values in maps.items()}
 
     @torch.no_grad()
     def evidence(self, image: Tensor) -> dict[str, Tensor]:
