@@ -1,10 +1,13 @@
-"""A folder of labelled images to a manifest (Parquet or CSV).
+"""A folder of labelled images, or a known data set, to a manifest (Parquet or CSV).
 
 Labels are read from folder names (real/fake, 0_real/1_fake), splits from train, valid or test; a label is never
 guessed. Every image is decoded once, so what cannot be read is known now and not in the middle of a training run.
+--layout reads a data set as it comes, with its own split, pairs and masks (`unmask list layouts` names them).
 
   unmask data index photos/ --out photos.parquet
   unmask data index frames/ --out frames.csv --group '([^/]+)/[^/]+$'    one group per folder of frames
+  unmask data index FaceForensics++/ --layout faceforensics --frames 32 --out ff.parquet
+  unmask data index FF-DF.json --layout deepfakebench --base datasets/rgb --out ff-df.parquet
 
 exit codes: 0 every image is in the manifest; 1 some are not (they are listed); 2 wrong usage
 """
@@ -23,8 +26,14 @@ _SHOWN = 10
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder that holds the labelled folders")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder (or list file of a layout that is one)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="manifest to write (.parquet or .csv)")
+    parser.add_argument("--layout", metavar="NAME", help="the data set it is (see `unmask list layouts`)")
+    parser.add_argument("--frames", type=int, metavar="N", help="at most N frames per video, evenly spaced (layouts)")
+    parser.add_argument(
+        "--base", type=Path, metavar="DIR", help="start of relative paths in a list (default: its folder)"
+    )
+    parser.add_argument("--masks", type=Path, metavar="DIR", help="write masks that must be converted here (layouts)")
     parser.add_argument("--group", metavar="REGEX", help="what this finds in a relative path is the row's group")
     parser.add_argument("--errors", type=Path, metavar="FILE", help="write the list of problems here (CSV)")
     parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: one per core)")
@@ -36,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Index, write, summarise."""
     from unmask.cli.progress import progress_bar
     from unmask.core.errors import ConfigError, DataError
+    from unmask.data.benchmarks import index_layout
     from unmask.data.manifest import data_hash, write_manifest
     from unmask.data.sources import index_folder, write_problems
 
@@ -46,8 +56,17 @@ def run(args: argparse.Namespace) -> int:
     for file in (args.out, args.errors):
         if file is not None and file.exists() and not args.force:
             raise DataError("exists", f"{file} exists; choose another name or pass --force")
+    own = {"frames": args.frames, "base": args.base, "masks": args.masks}
+    if args.layout is None and (given := [name for name, value in own.items() if value is not None]):
+        raise ConfigError("bad_config", f"--{given[0]} goes with --layout NAME (see `unmask list layouts`)")
+    if args.masks is not None and args.masks.exists() and not args.force:
+        raise DataError("exists", f"{args.masks} exists; choose another folder or pass --force")
     with progress_bar("reading images") as progress:
-        index = index_folder(args.folder, group=args.group, jobs=args.jobs, progress=progress)
+        common: dict[str, Any] = {"group": args.group, "jobs": args.jobs, "progress": progress}
+        if args.layout is None:
+            index = index_folder(args.folder, **common)
+        else:
+            index = index_layout(args.folder, args.layout, **own, **common)
     if args.errors is not None:
         write_problems(args.errors, index.problems)
     if index.rows:
@@ -60,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         "real": sum(r.label == 0 for r in index.rows),
         "fake": sum(r.label == 1 for r in index.rows),
         "masks": sum(bool(r.mask) for r in index.rows),
+        "pairs": sum(bool(r.pair) for r in index.rows),
         "groups": len({r.group for r in index.rows} - {""}),
         "splits": {s: {"real": counts[s, 0], "fake": counts[s, 1]} for s in splits},
         "data_sha256": data_hash(index.rows) if index.rows else None,
@@ -70,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(summary))
     elif index.rows:
         print(f"{args.out}: {summary['real']} real, {summary['fake']} fake, {summary['masks']} masks", end="")
+        print(f", {summary['pairs']} pairs" if summary["pairs"] else "", end="")
         print(f", {summary['groups']} groups" if summary["groups"] else "")
         for split, count in summary["splits"].items():
             print(f"  {split}: {count['real']} real, {count['fake']} fake")

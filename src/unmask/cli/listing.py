@@ -1,4 +1,4 @@
-"""What there is: detector designs, shipped weights, forgeries, degradations."""
+"""What there is: detector designs, shipped weights, forgeries, degradations, layouts of data sets."""
 
 from __future__ import annotations
 
@@ -33,11 +33,18 @@ def _degradations() -> Mapping[str, str]:
     return {name: f"{d.unit}: {', '.join(f'{level:g}' for level in d.levels)}" for name, d in DEGRADATIONS.items()}
 
 
+def _layouts() -> Mapping[str, str]:
+    from unmask.data.benchmarks import LAYOUTS
+
+    return {name: layout.line for name, layout in LAYOUTS.items()}
+
+
 TABLES: dict[str, Callable[[], Mapping[str, str]]] = {
     "detectors": _detectors,
     "weights": _weights,
     "forgeries": _forgeries,
     "degradations": _degradations,
+    "layouts": _layouts,
 }
 
 
