@@ -66,6 +66,8 @@ class AuraNetConfig(DetectorConfig):
     haft_binning: Literal["resampled", "floor"] = "resampled"
     """Radial profile to filter: resampled to the patch's radii, or the plan's ``w[floor(d)]``, clamped, which leaves
     most bins of a small patch without a gradient."""
+    haft_split: Literal["levels", "half"] = "levels"
+    """Fused context to its magnitude and phase parts: by level, or in two plain halves, which scramble the levels."""
     srm_unit_l1: bool = True
     """Scale the ten SRM kernels to unit L1 norm (their gains run from 8 to 256 otherwise)."""
     decoder: Literal["pyramid", "fcmae", "coarse"] = "pyramid"
@@ -153,5 +155,7 @@ class AuraNetConfig(DetectorConfig):
         return up[0], up[1]
 
     def literal(self) -> AuraNetConfig:
-        """The plan to the letter, where it runs: unscaled SRM, ``w[floor(d)]``, H/32 mask, linear head."""
-        return dataclasses.replace(self, srm_unit_l1=False, haft_binning="floor", decoder="coarse", head="linear")
+        """The plan to the letter, where it runs: unscaled SRM, ``w[floor(d)]``, halves, H/32 mask, linear head."""
+        return dataclasses.replace(
+            self, srm_unit_l1=False, haft_binning="floor", haft_split="half", decoder="coarse", head="linear"
+        )
