@@ -226,3 +226,31 @@ def test_masks_that_mean_something_else_are_refused(tmp_path: Path, pixels: np.n
     image = decode(Path(save(tmp_path / "i.png", np.zeros((8, 8, 3), np.uint8))))
     with pytest.raises(DataError, match=says):
         read_mask(save(tmp_path / "m.png", pixels), image)
+
+
+def test_pairs_come_side_by_side_with_one_geometry(tmp_path: Path) -> None:
+    rows = [*make_rows(tmp_path), Row(save(tmp_path / "alone.png", np.zeros((40, 40, 3), np.uint8)), 1)]
+    post = functools.partial(darken, by=9)
+    stream = ManifestStream(rows, NATIVE, seed=3, balance="pair", flip=True, post=post)
+    assert len(stream) == 2 * 6
+    for epoch in (0, 1):
+        samples = [stream.sample(epoch, p) for p in range(len(stream))]
+        seen = []
+        for real, fake in zip(samples[::2], samples[1::2], strict=True):
+            assert real is not None and fake is not None and fake.mask is not None and fake.pair is not None
+            assert (real.label, fake.label, real.manipulation) == (0, 1, "")
+            assert real.group == fake.group and real.path == str(tmp_path / Path(fake.path).name.replace("f", "r"))
+            assert torch.equal(real.image, fake.pair) and real.mask is not None and not real.mask.any()
+            different = (real.image - fake.image).abs().amax(0, keepdim=True) > 0.1
+            assert torch.equal(different, fake.mask > 0.5)  # they differ where the mask is and nowhere else
+            seen.append(fake.path)
+        assert sorted(seen) == sorted(r.path for r in rows if r.pair)
+    backwards = [stream.sample(0, p) for p in (5, 4)]  # whatever was asked before
+    forwards = [ManifestStream(rows, NATIVE, seed=3, balance="pair", flip=True, post=post).sample(0, p) for p in (4, 5)]
+    for one, other in zip(backwards[::-1], forwards, strict=True):
+        assert one is not None and other is not None and torch.equal(one.image, other.image)
+    with pytest.raises(DataError, match="needs rows with a counterpart"):
+        ManifestStream([replace(r, pair="") for r in rows], NATIVE, balance="pair")
+    batches = [list(make_loader(stream, 4, epoch=0, workers=w)) for w in (0, 1)]
+    assert all(torch.equal(a.image, b.image) for a, b in zip(*batches, strict=True))
+    assert all(b.label.tolist() == [0, 1, 0, 1] for b in batches[0])

@@ -19,7 +19,7 @@ from unmask.core.types import Face, FloatMap, Sample, UInt8Image, ViewConfig
 from unmask.data.intake import decode
 from unmask.data.manifest import Row
 from unmask.data.masks import read_mask
-from unmask.data.views import View, views
+from unmask.data.views import View, turned, views
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +50,17 @@ class ManifestStream:
     seed: int = 0
     shuffle: bool = True
     """False: manifest order, first view, no flip: for validation. Needs ``balance="none"``."""
-    balance: Literal["none", "class", "m_per_class"] = "none"
+    balance: Literal["none", "class", "m_per_class", "pair"] = "none"
     """``none``: every row once an epoch. ``class``: even positions real, odd ones fake, so that any even batch is
     balanced. ``m_per_class``: runs of ``per_class`` rows of one class, the classes being the real images and each
-    manipulation. Rows of smaller classes come more than once an epoch, never a second time before all others."""
+    manipulation. Rows of smaller classes come more than once an epoch, never a second time before all others.
+    ``pair``: each fake with a known counterpart once an epoch, at an odd position, and at the even one before it that
+    counterpart as a real sample, both after one crop, flip and draw of ``post``; other rows are not used."""
     per_class: int = 4
     flip: bool = False
     """Mirror every second sample (by chance), mask and counterpart with it."""
+    rotate: float = 0.0
+    """Turn every sample by up to this many degrees either way, mask and counterpart with it."""
     post: PostProcess | None = None
     """Applied to the view and its counterpart with one and the same draw."""
 
@@ -69,6 +73,8 @@ class ManifestStream:
             raise DataError(
                 "one_class", f"balance='class' needs both classes; all rows have label {self.rows[0].label}"
             )
+        if self.balance == "pair" and not any(r.pair for r in self.rows):
+            raise DataError("no_pairs", "balance='pair' needs rows with a counterpart (column pair); none has one")
         missing = [r.path for r in self.rows if r.path not in self.faces] if self.view.kind == "face" else []
         if missing:
             raise DataError("no_boxes", f"no face boxes were given for {len(missing)} images, {missing[0]} first")
@@ -81,6 +87,8 @@ class ManifestStream:
     def __len__(self) -> int:
         if self.balance == "none":
             return len(self.rows)
+        if self.balance == "pair":
+            return 2 * sum(bool(r.pair) for r in self.rows)
         run = 1 if self.balance == "class" else self.per_class
         return -(-max(map(len, self._classes)) // run) * run * len(self._classes)
 
@@ -98,6 +106,8 @@ class ManifestStream:
         generator = rng(self.seed, epoch, "order")
         if self.balance == "none":
             return generator.permutation(len(self.rows))
+        if self.balance == "pair":
+            return generator.permutation(np.flatnonzero([bool(r.pair) for r in self.rows])).repeat(2)
         each = len(self) // len(self._classes)
         columns = np.stack([_cycle(members, each, generator) for members in self._classes])  # (classes, each)
         if self.balance == "class":
@@ -106,17 +116,31 @@ class ManifestStream:
         return np.stack([r[generator.permutation(len(r))] for r in runs]).reshape(-1)
 
     def row(self, epoch: int, position: int) -> Row:
-        """The row behind a position."""
+        """The row behind a position (with ``balance="pair"`` the fake's, at both positions)."""
         return self.rows[int(self.order(epoch)[position])]
 
     def sample(self, epoch: int, position: int) -> Sample | None:
         """The sample at ``position``, or None (and a warning that names the file) if it cannot be made."""
         row = self.row(epoch, position)
         try:
-            return self._sample(row, epoch, position)
+            return self._half(row, epoch, position) if self.balance == "pair" else self._sample(row, epoch, position)
         except (IntakeError, DataError) as error:
             logger.warning("left out [%s]: %s: %s", error.code, row.path, error.message)
             return None
+
+    def _half(self, row: Row, epoch: int, position: int) -> Sample:
+        """One side of a pair. Both are made at once, and the last pair is kept: the other side comes next."""
+        key = epoch, position // 2
+        last: tuple[tuple[int, int], Sample] | None = self.__dict__.get("_last")
+        if last is None or last[0] != key:
+            last = key, self._sample(row, epoch, position // 2)
+            self.__dict__["_last"] = last
+        fake = last[1]
+        if position % 2:
+            return fake
+        assert fake.pair is not None
+        mask = torch.zeros(1, *fake.pair.shape[1:])
+        return replace(fake, image=fake.pair, label=0, mask=mask, manipulation="", path=row.pair)
 
     def _sample(self, row: Row, epoch: int, position: int) -> Sample:
         image = decode(Path(row.path))
@@ -136,18 +160,23 @@ class ManifestStream:
             if other.shape[:2] != shape:
                 raise DataError("bad_pair", f"{row.pair} has another size ({other.shape[:2]}) than its fake ({shape})")
             pixels.append(cut(other).pixels)
+        shown = square.from_image(mask) if mask is not None else None
+        if self.rotate and self.shuffle:
+            degrees = rng(self.seed, epoch, position, "rotate").uniform(-self.rotate, self.rotate)
+            pixels = [turned(p, degrees) for p in pixels]
+            shown = None if shown is None else turned(shown, degrees)
         if self.post is not None:
             pixels = self.post(pixels, rng(self.seed, epoch, position, "post"))
         mirrored = self.flip and self.shuffle and rng(self.seed, epoch, position, "flip").random() < 0.5
         tensors = [torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1).float() / 255 for p in pixels]
-        if mask is not None:
-            tensors.append(torch.from_numpy(square.from_image(mask)).unsqueeze(0))  # (1, size, size)
+        if shown is not None:
+            tensors.append(torch.from_numpy(shown).unsqueeze(0))  # (1, size, size)
         if mirrored:
             tensors = [t.flip(-1) for t in tensors]
         return Sample(
             image=tensors[0],
             label=row.label,
-            mask=tensors[-1] if mask is not None else None,
+            mask=tensors[-1] if shown is not None else None,
             pair=tensors[0] if row.label == 0 else tensors[1] if row.pair else None,
             group=row.group,
             source=row.source,
