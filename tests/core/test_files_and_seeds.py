@@ -28,6 +28,28 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
     assert target.read_text() == "second"
 
 
+def test_files_are_written_where_systems_are_stricter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows gives no handle on a folder and does not sync a file that was opened for reading."""
+    fcntl = pytest.importorskip("fcntl")
+    real_open, real_fsync = os.open, os.fsync
+
+    def strict_open(path: str, flags: int, *more: int, **named: int) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(13, "Permission denied", str(path))
+        return real_open(path, flags, *more, **named)
+
+    def strict_fsync(handle: int) -> None:
+        if fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(9, "Bad file descriptor")
+        real_fsync(handle)
+
+    monkeypatch.setattr(os, "open", strict_open)
+    monkeypatch.setattr(os, "fsync", strict_fsync)
+    write_text(tmp_path / "file", "text")
+    assert (tmp_path / "file").read_text() == "text"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_names_of_one_file_are_one(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("file")

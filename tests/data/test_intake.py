@@ -270,12 +270,13 @@ def test_paths(tmp_path: Path) -> None:
     server.close()
 
 
-def test_permission_error_has_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permission_error_has_its_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def deny(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "open", deny)
     assert code_of("photo.jpg") == "permission"
+    assert code_of(tmp_path) == "not_a_file"  # what Windows says of a folder
 
 
 @pytest.mark.parametrize("kind", SAMPLES)

@@ -6,6 +6,7 @@ stored pixels is said in ``Decoded.reasons``. OpenCV and torchvision never see u
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -81,6 +82,10 @@ _MAGIC: tuple[tuple[int, bytes, str, bool], ...] = (  # offset, bytes, name, whe
     (0, b"\x1a\x45\xdf\xa3", "Matroska or WebM video", False),
     *((0, b"P%d" % n, "Netpbm", False) for n in range(1, 8)),
 )
+
+
+_SOCKET = (errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP)
+"""What systems say when a socket is opened like a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +215,11 @@ def _read(path: str | Path, limits: Limits) -> bytes:
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a zero byte in the name
         raise IntakeError("not_found", f"there is no file '{path}'") from error
     except PermissionError as error:
+        if Path(path).is_dir():  # what Windows says of a folder
+            raise IntakeError("not_a_file", f"'{path}' is a folder; expected an image file") from None
         raise IntakeError("permission", f"'{path}' may not be read by this user") from error
     except OSError as error:
-        code = "not_a_file" if error.errno in (6, 19) else "unreadable"  # no such device: a socket
+        code = "not_a_file" if error.errno in _SOCKET else "unreadable"
         raise IntakeError(code, f"'{path}' cannot be read: {error.strerror or error}") from error
 
 

@@ -264,7 +264,9 @@ def write_manifest(path: str | Path, rows: Iterable[Row], *, overwrite: bool = F
         for name in _PATHS:
             if values[name]:
                 full = os.path.abspath(values[name])  # noqa: PTH100
-                values[name] = next((full.removeprefix(f) for f in folders if full.startswith(f)), full)
+                values[name] = next(
+                    (full.removeprefix(f).replace(os.sep, "/") for f in folders if full.startswith(f)), full
+                )
         return values
 
     records = [written(r) for r in rows]

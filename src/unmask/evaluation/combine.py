@@ -14,7 +14,6 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -66,10 +65,12 @@ def combine(
         raise ConfigError("bad_place", f"{strangers[0]} must lie in the card's folder {out.resolve().parent}")
     rows = [row for row in rows if _question(row) not in leave_open]
     card: dict[str, Any] = {"format": 1, "members": [w.stem for w in weights], "open": list(leave_open)}
-    with NamedTemporaryFile("w", dir=out.parent, prefix=".uncalibrated-", suffix=".json", encoding="utf-8") as draft:
-        json.dump(card, draft)
-        draft.flush()
-        scorer = DetectorScorer(load_analyzer(draft.name, device="cpu"))
+    draft = out.with_name(f".uncalibrated-{out.name}")
+    try:
+        write_text(draft, json.dumps(card))
+        scorer = DetectorScorer(load_analyzer(draft, device="cpu"))
+    finally:
+        draft.unlink(missing_ok=True)
     scored = score_rows(rows, scorer, boxes=boxes, progress=progress)
     logits = np.array([record["logit"] for record in scored.records], float)
     labels = np.array([row.label for row in scored.rows])

@@ -56,7 +56,7 @@ class VerdictReport:
         for old in (folder / MASKS).glob("[0-9][0-9][0-9][0-9][0-9][0-9]-*.png"):
             old.unlink()
         self.page.unlink(missing_ok=True)
-        self._lines: IO[str] = (folder / LINES).open("w", encoding="ascii")
+        self._lines: IO[str] = (folder / LINES).open("w", encoding="ascii", newline="\n")
         self._rows: list[Row] = []
         self._best: list[tuple[float, int, FilePanel]] = []  # a heap, least suspicious first
         self._counts: Counter[str] = Counter()
