@@ -15,6 +15,7 @@ from unmask.losses.embedding import supcon
 from unmask.losses.image import reconstruction
 from unmask.losses.label import am_softmax, bce, focal, rank, unsharp_bias
 from unmask.losses.mask import mask_bce, mask_dice, mask_l1_ssim
+from unmask.losses.pair import anomaly, contrastive, info_nce
 
 Term = Callable[[DetectorOutput, Batch], Tensor]
 
@@ -29,6 +30,9 @@ TERMS: dict[str, Term] = {
     "am_softmax": am_softmax,
     "supcon": supcon,
     "reconstruction": reconstruction,
+    "anomaly": anomaly,
+    "contrastive": contrastive,
+    "info_nce": info_nce,
 }
 
 
