@@ -177,7 +177,7 @@ def test_limits(tmp_path: Path) -> None:
     assert progress.history, "a run that ran out of time is validated too"
 
 
-def test_ema_is_the_average_timm_defines(tmp_path: Path) -> None:
+def test_ema_warms_up_as_one_plus_n_over_ten_plus_n(tmp_path: Path) -> None:
     """Against the plain recurrence, on a run of a few steps."""
     trainer = tiny_trainer(tmp_path, tiny_recipe(epochs=1, ema_decay=0.5))
     tracked = [trainer.detector.head.weight.detach().clone()]  # type: ignore[union-attr]
@@ -190,9 +190,9 @@ def test_ema_is_the_average_timm_defines(tmp_path: Path) -> None:
 
     trainer._step = step  # type: ignore[method-assign]
     trainer.fit()
-    average = tracked[1]
-    for n, weight in enumerate(tracked[2:], start=2):
-        decay = min(0.5, 1 - (1 + n - 1) ** (-2 / 3))
+    average = tracked[0]
+    for n, weight in enumerate(tracked[1:]):
+        decay = min(0.5, (1 + n) / (10 + n))
         average = decay * average + (1 - decay) * weight
     torch.testing.assert_close(trainer.averaged.head.weight.detach(), average)  # type: ignore[union-attr]
 

@@ -100,6 +100,25 @@ def tone(image: UInt8Image, gamma: float = 1.0, contrast: float = 1.0, brightnes
     return u8(cv2.LUT(image, u8((255 * levels**gamma - 127.5) * contrast + 127.5 + brightness)))
 
 
+def recolour(
+    image: UInt8Image, brightness: float = 1.0, contrast: float = 1.0, saturation: float = 1.0, hue: float = 0.0
+) -> UInt8Image:
+    """Brightness, contrast about mid-grey, saturation about the luma, and hue, as one matrix on RGB.
+
+    Args:
+        image: RGB (H, W, 3).
+        brightness, contrast, saturation: factors.
+        hue: turns about the grey axis, in circles (0.1 = 36 degrees).
+    """
+    c, s = np.cos(2 * np.pi * hue), np.sin(2 * np.pi * hue)
+    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
+    luma = np.tile([0.299, 0.587, 0.114], (3, 1))
+    turn = c * np.eye(3) + (1 - c) / 3 + s * cross
+    matrix = (luma + saturation * (np.eye(3) - luma)) @ turn * brightness * contrast
+    shift = np.full((3, 1), 127.5 * (1 - contrast))
+    return u8(cv2.transform(image, np.concatenate([matrix, shift], 1)))
+
+
 class Degradation(NamedTuple):
     """A named degradation: ``apply(image, level, rng)`` and the level of each severity from 1 to 5."""
 
@@ -161,6 +180,10 @@ class PostConfig:
     """Probability of a gamma curve."""
     gamma_range: tuple[float, float] = (0.75, 1.35)
     """Exponent."""
+    colour: float = 0.0
+    """Probability of a colour jitter (see :func:`recolour`)."""
+    colour_range: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.1)
+    """How far brightness, contrast and saturation may be from 1, and hue from 0."""
     jpeg: float = 0.6
     """Probability of JPEG (4:4:4 or 4:2:0, evenly), on a random position of its 8 x 8 grid."""
     jpeg_range: tuple[int, int] = (40, 100)
@@ -171,7 +194,7 @@ class PostConfig:
     """Quality."""
 
     def __post_init__(self) -> None:
-        for name in ("untouched", "resize", "blur", "sharpen", "noise", "gamma", "jpeg", "webp"):
+        for name in ("untouched", "resize", "blur", "sharpen", "noise", "gamma", "colour", "jpeg", "webp"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a probability, got {getattr(self, name)}")
 
@@ -214,6 +237,10 @@ def post_process(images: Sequence[UInt8Image], rng: np.random.Generator, config:
     if rng.random() < config.gamma:
         gamma = rng.uniform(*config.gamma_range)
         out = [tone(i, gamma=gamma) for i in out]
+    if config.colour and rng.random() < config.colour:  # no draw where there is none: older recipes give what they gave
+        spread = np.array(config.colour_range)
+        factors = rng.uniform(-spread, spread) + np.array([1, 1, 1, 0])
+        out = [recolour(i, *factors) for i in out]
     if rng.random() < config.jpeg:
         quality = int(rng.integers(config.jpeg_range[0], config.jpeg_range[1] + 1))
         sampling: Sampling = "4:4:4" if rng.random() < 0.5 else "4:2:0"

@@ -20,7 +20,7 @@ from unmask.data.forgeries import EDITS, FORGERIES, Forged, check_names, forge
 from unmask.data.forgeries.changes import draw_change, draw_codec
 from unmask.data.intake import decode
 from unmask.data.manifest import Row
-from unmask.data.views import views
+from unmask.data.views import turn_matrix, turned, views
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,8 @@ class ForgedStream:
     """The crop's side varies by this fraction, its centre by half of it."""
     flip: bool = True
     """Mirror half of the views."""
+    rotate: float = 0.0
+    """Turn every view, before the forgery, by up to this many degrees either way."""
     matched: float = 0.5
     """Probability that the whole photo is first changed the way forgeries change a part (colour, sharpness, grain,
     codec): what makes a forgery is that a part differs, not that the change is there."""
@@ -220,6 +222,10 @@ class ForgedStream:
         if self.flip and generator.random() < 0.5:
             crop = np.ascontiguousarray(crop[:, ::-1])
             face = _mirrored(face, crop.shape[1]) if face is not None else None
+        if self.rotate:
+            degrees = generator.uniform(-self.rotate, self.rotate)
+            crop = turned(crop, degrees)
+            face = _turned(face, crop.shape[0], degrees) if face is not None else None
         return crop, face, side
 
     def _donor(self, row: Row, generator: np.random.Generator) -> UInt8Image | None:
@@ -279,6 +285,16 @@ def _mirrored(face: Face, width: int) -> Face:
     if points is not None:
         points = tuple((width - points[i][0], points[i][1]) for i in (1, 0, 2, 4, 3))
     return Face((width - x2, y1, width - x1, y2), face.score, points)
+
+
+def _turned(face: Face, side: int, degrees: float) -> Face:
+    """The face after :func:`turned`: points where they went, a box of the same size about its moved centre."""
+    x1, y1, x2, y2 = face.box
+    places = np.array([((x1 + x2) / 2, (y1 + y2) / 2), *(face.points or ())])
+    moved = np.concatenate([places, np.ones((len(places), 1))], 1) @ turn_matrix(side, side, degrees).T
+    dx, dy = moved[0] - places[0]
+    points = tuple((float(x), float(y)) for x, y in moved[1:]) if face.points is not None else None
+    return Face((x1 + dx, y1 + dy, x2 + dx, y2 + dy), face.score, points)
 
 
 def _tensor(image: UInt8Image) -> torch.Tensor:

@@ -77,6 +77,21 @@ def views(image: UInt8Image, faces: Sequence[Face], config: ViewConfig) -> list[
     return result
 
 
+def turned(values: npt.NDArray, degrees: float) -> npt.NDArray:  # type: ignore[type-arg]
+    """A picture or map (H, W[, C]) turned about its centre, counter-clockwise, borders mirrored, bilinear.
+
+    Equal angles move equal places: turn an image, its mask and its counterpart alike.
+    """
+    height, width = values.shape[:2]
+    border = cv2.BORDER_REFLECT_101
+    return cv2.warpAffine(values, turn_matrix(height, width, degrees), (width, height), borderMode=border)
+
+
+def turn_matrix(height: int, width: int, degrees: float) -> npt.NDArray[np.float64]:
+    """(2, 3): where :func:`turned` puts the point (x, y, 1)."""
+    return np.asarray(cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0), np.float64)
+
+
 def _inside(box: tuple[int, int, int, int], h: int, w: int) -> tuple[int, int, int, int]:
     """The square cut down to the longer side of an (h, w) image and moved inside it; centred where it cannot fit."""
     side = min(box[2] - box[0], max(h, w))

@@ -42,9 +42,10 @@ class Criterion(nn.Module):
     Args:
         terms: name to weight; a weight of 0 leaves the term out.
         label_smoothing: for ``bce``, in [0, 1).
+        focal_fake: weight of the fakes in ``focal``, in [0, 1]; the reals weigh 1 minus it.
 
     Raises:
-        ConfigError: an unknown or no term, a weight below 0, a smoothing outside [0, 1).
+        ConfigError: an unknown or no term, a weight below 0, a smoothing or share outside its range.
 
     >>> from unmask.core.types import Sample, collate
     >>> batch = collate([Sample(torch.zeros(3, 4, 4), 0, path="a"), Sample(torch.zeros(3, 4, 4), 1, path="a")])
@@ -53,7 +54,7 @@ class Criterion(nn.Module):
     (1.0397, {'bce': 0.6931, 'rank': 0.6931})
     """
 
-    def __init__(self, terms: Mapping[str, float], *, label_smoothing: float = 0.0) -> None:
+    def __init__(self, terms: Mapping[str, float], *, label_smoothing: float = 0.0, focal_fake: float = 0.5) -> None:
         super().__init__()
         for name, weight in terms.items():
             if name not in TERMS:
@@ -64,12 +65,16 @@ class Criterion(nn.Module):
                 raise ConfigError("bad_config", f"the weight of loss term '{name}' must be 0 or more, got {weight}")
         if not 0 <= label_smoothing < 1:
             raise ConfigError("bad_config", f"label_smoothing must lie in [0, 1), got {label_smoothing}")
+        if not 0 <= focal_fake <= 1:
+            raise ConfigError("bad_config", f"focal_fake must lie in [0, 1], got {focal_fake}")
         self.weights = {name: float(weight) for name, weight in terms.items() if weight > 0}
         if not self.weights:
             raise ConfigError("bad_config", f"at least one loss term needs a weight; known: {', '.join(TERMS)}")
         self._terms = {name: TERMS[name] for name in self.weights}
         if "bce" in self._terms:
             self._terms["bce"] = partial(bce, smoothing=label_smoothing)
+        if "focal" in self._terms:
+            self._terms["focal"] = partial(focal, alpha=focal_fake)
 
     def forward(self, output: DetectorOutput, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The total (scalar, with gradient) and every term before its weight, detached.

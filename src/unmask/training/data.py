@@ -213,6 +213,7 @@ def build_streams(
             seed=seed,
             balance="class",
             flip=data.flip,
+            rotate=data.rotate,
             post=post,
         )
         return Streams(stream, ManifestStream(validation, view, faces, seed=seed, shuffle=False), about)
@@ -230,6 +231,7 @@ def build_streams(
             jitter=data.jitter,
             zoom=data.zoom,
             flip=data.flip,
+            rotate=data.rotate,
             **common,
         ),
         ForgedStream(

@@ -110,14 +110,14 @@ class Trainer:
         from timm.utils.model_ema import ModelEmaV3
 
         self.recipe, self.stream, self.held, self.out, self.fabric = recipe, stream, held, out, fabric
-        self.criterion = Criterion(recipe.losses, label_smoothing=recipe.label_smoothing)
+        self.criterion = Criterion(recipe.losses, label_smoothing=recipe.label_smoothing, focal_fake=recipe.focal_fake)
         if not detector.localizes and any(name.startswith("mask") for name in self.criterion.weights):
             raise ConfigError("no_mask_output", "the recipe has mask losses, but this detector does not localize")
         if recipe.channels_last:
             detector.to(memory_format=torch.channels_last)
         self.detector = detector.to(fabric.device).train()
         self.optimizer = build_optimizer(detector, recipe.optimizer)
-        self.ema = None if recipe.ema_decay is None else ModelEmaV3(detector, recipe.ema_decay, use_warmup=True)
+        self.ema = None if recipe.ema_decay is None else ModelEmaV3(detector)
         self.autocast = partial(torch.autocast, fabric.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
         self.objective = fabric.setup_module(_Objective(detector, self.criterion, self.autocast))
         self.progress = Progress()
@@ -183,7 +183,9 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         p.skipped_in_a_row = 0
         if self.ema is not None:
-            self.ema.update(self.detector, step=p.step - p.skipped_steps)
+            done = p.step - p.skipped_steps - 1  # updates so far
+            self.ema.decay = min(self.recipe.ema_decay or 0.0, (1 + done) / (10 + done))
+            self.ema.update(self.detector)
         values = {"loss": float(total.detach()), "grad_norm": float(norm)}
         return values | {f"loss/{name}": float(value) for name, value in parts.items()}
 

@@ -55,6 +55,8 @@ class DataConfig:
     Smaller squares are cheaper, and a design that averages over places does not mind."""
     flip: bool = True
     """Mirror half of the samples."""
+    rotate: float = 0.0
+    """Turn samples by up to this many degrees either way."""
     repeat: int = 1
     """Pairs per photo and epoch (`photos` only, like all below but the last)."""
     jitter: float = 0.15
@@ -144,6 +146,9 @@ class Recipe:
     """Weight of each term: bce, focal, rank, unsharp_bias, am_softmax, mask_bce, mask_dice, mask_l1_ssim, supcon,
     reconstruction."""
     label_smoothing: float = 0.0
+    """Of `bce`, in [0, 1)."""
+    focal_fake: float = 0.5
+    """Weight of the fakes in `focal`; the reals weigh 1 minus it."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     epochs: float = 20.0
@@ -156,7 +161,8 @@ class Recipe:
     batch_size: int = 32
     """Images per step and process."""
     ema_decay: float | None = 0.999
-    """Averaging of the weights over steps (with a warm-up); null = off. The average is validated and kept."""
+    """Averaging of the weights over steps; after n steps the decay is at most (1 + n) / (10 + n); null = off. The
+    average is validated and kept."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 = automatic mixed precision: about twice as fast on CPUs with AMX and on recent GPUs."""
     channels_last: bool = True
