@@ -34,6 +34,8 @@ VERBS: dict[str, Verb] = {
     "data index": Verb("unmask.cli.data_index", "a folder or known layout to a manifest"),
     "data split": Verb("unmask.cli.data_split", "split a manifest so that relatives stay together"),
     "data convert": Verb("unmask.cli.data_convert", "a manifest to the lists of other projects"),
+    "data analyze": Verb("unmask.cli.data_analyze", "what a data set is made of: one page with plots, and JSON"),
+    "data preview": Verb("unmask.cli.data_preview", "a contact sheet of every class, edited regions outlined"),
     "data audit": Verb("unmask.cli.data_audit", "look for leaks and shortcuts in a manifest"),
     "data forge": Verb("unmask.cli.data_forge", "make forgeries with exact masks from a folder of real photos"),
     "list": Verb("unmask.cli.listing", "what there is: detectors, weights, forgeries, degradations, data-set layouts"),
@@ -48,8 +50,14 @@ start here:
   unmask detect photo.jpg                   a verdict, a score, the forged area
   unmask detect photos/ --report out/       the same for a folder, with an HTML report
   unmask detect photo.jpg --json            one JSON object per file
-exit codes: 0 every file was analysed; 1 some could not be; 2 wrong usage
+exit codes: 0 every file was analysed; 1 some could not be; 2 wrong usage; 130 stopped with Ctrl-C
 """
+
+
+def _table(start: str = "") -> str:
+    """The verbs that begin with ``start``, one line each."""
+    width = max(map(len, VERBS)) + 2
+    return "".join(f"  {name:<{width}}{verb.help}\n" for name, verb in VERBS.items() if name.startswith(start))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,11 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="unmask",
         description="Tells whether a face image was manipulated, shows where, and says how sure it is and why.",
-        epilog="verbs:\n"
-        + "".join(f"  {name:<12}{verb.help}\n" for name, verb in VERBS.items())
-        + "\n"
-        + _EXAMPLES
-        + "`unmask VERB --help` explains a verb.",
+        epilog=f"verbs:\n{_table()}\n{_EXAMPLES}`unmask VERB --help` explains a verb.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"unmask {__version__}")
@@ -105,8 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help()
             return 0
         if words[0] == "data" and (len(words) == 1 or words[1] in ("-h", "--help")):
-            verbs = "".join(f"  {n:<12}{v.help}\n" for n, v in VERBS.items() if n.startswith("data "))
-            print(f"usage: unmask data VERB [-h] ...\n\n{verbs}", end="")
+            print(f"usage: unmask data VERB [-h] ...\n\n{_table('data ')}", end="")
             return 0
         if words[0].startswith("-"):
             parser.parse_args(words)

@@ -5,12 +5,61 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, TiffImagePlugin
 
 MAX_FIELDS, MAX_TEXT = 100, 200
+
+
+class JpegQuality(NamedTuple):
+    """The quality setting of libjpeg that a file's tables come nearest to."""
+
+    value: int
+    """1 to 100."""
+    exact: bool
+    """The tables are those of that setting; otherwise another program's, and the value is an estimate."""
+
+
+# ITU-T T.81 (1992), Annex K, tables K.1 (luminance) and K.2 (chrominance), row by row
+_LUMINANCE = """
+16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62
+18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"""
+_CHROMINANCE = """
+17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99
+99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99"""
+_QUALITIES = np.arange(1, 101)
+
+
+def _scaled(table: str) -> npt.NDArray[np.int64]:
+    """(100, 64): a table at each quality, as libjpeg scales it."""
+    scale = np.where(_QUALITIES < 50, 5000 // _QUALITIES, 200 - 2 * _QUALITIES)
+    standard = np.array(table.split(), np.int64)
+    return np.asarray(np.clip((standard * scale[:, None] + 50) // 100, 1, 255))
+
+
+_STANDARD = (_scaled(_LUMINANCE), _scaled(_CHROMINANCE))
+
+
+def jpeg_quality(tables: Mapping[int, tuple[int, ...]] | None) -> JpegQuality | None:
+    """Estimate the quality a JPEG file was saved with from its quantisation tables (luminance 0, chrominance 1).
+
+    Returns:
+        None without tables (no JPEG).
+
+    >>> jpeg_quality({0: (8,) * 64})
+    JpegQuality(value=95, exact=False)
+    """
+    if not tables:
+        return None
+    distance = np.zeros(100, np.int64)
+    for index, standard in enumerate(_STANDARD):
+        if len(tables.get(index, ())) == 64:
+            distance += np.abs(standard - np.array(tables[index])).sum(1)
+    best = int(distance.argmin())
+    return JpegQuality(int(_QUALITIES[best]), bool(distance[best] == 0))
 
 
 def count_frames(image: Image.Image, data: bytes, most: int) -> int:

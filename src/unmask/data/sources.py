@@ -166,7 +166,7 @@ def _key(folders: Iterable[str], stem: str) -> str:
     return unicodedata.normalize("NFC", "/".join((*folders, stem)))
 
 
-def _split_masks(files: list[PurePosixPath]) -> tuple[list[PurePosixPath], dict[PurePosixPath, tuple[str, ...]]]:
+def split_masks(files: list[PurePosixPath]) -> tuple[list[PurePosixPath], dict[PurePosixPath, tuple[str, ...]]]:
     """Images, and for each mask file the keys under which its image may be found."""
     folders = {f.parent for f in files}
     folders |= {a for f in folders for a in f.parents}
@@ -291,7 +291,7 @@ def index_folder(
     if not files:
         other = ", ".join(f"{n} {suffix}" for suffix, n in ignored.items()) or "nothing"
         raise DataError("empty", f"there is no image file in {root} (found: {other})")
-    images, masks = _split_masks(files)
+    images, masks = split_masks(files)
     places: dict[PurePosixPath, Place] = {}
     groups: dict[PurePosixPath, str] = {}
     for image in images:

@@ -36,7 +36,8 @@ class Picture(NamedTuple):
     png: bytes
 
 
-def _axes(title: str, x: str, y: str, size: tuple[float, float] = (4.8, 4.0)) -> tuple[Figure, Axes]:
+def new_axes(title: str, x: str, y: str, size: tuple[float, float] = (4.8, 4.0)) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes in the style of all reports; ``size`` in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=144, layout="constrained")
@@ -51,7 +52,8 @@ def _axes(title: str, x: str, y: str, size: tuple[float, float] = (4.8, 4.0)) ->
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
+    """The figure as PNG bytes, the same for the same figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -73,7 +75,7 @@ def roc_figure(scorers: Mapping[str, Values], labels: Values) -> Picture | None:
     ranked = _ranked(scorers, labels)
     if not ranked:
         return None
-    figure, axes = _axes("ROC", "reals called fake (FRR)", "fakes found (TPR)")
+    figure, axes = new_axes("ROC", "reals called fake (FRR)", "fakes found (TPR)")
     axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
     for name, scores in ranked.items():
         fpr, tpr, _ = roc_points(scores)
@@ -81,7 +83,7 @@ def roc_figure(scorers: Mapping[str, Values], labels: Values) -> Picture | None:
         axes.plot(fpr, tpr, style, color=COLOURS[name], label=f"{name} (AUC {auc(scores).value:.3f})", linewidth=1.6)
     axes.set_aspect("equal")
     axes.legend(loc="lower right", fontsize=8)
-    return Picture("roc", "ROC", "Dashed: what the blur score and file metadata alone reach.", _png(figure))
+    return Picture("roc", "ROC", "Dashed: what the blur score and file metadata alone reach.", to_png(figure))
 
 
 def pr_figure(scorers: Mapping[str, Values], labels: Values) -> Picture | None:
@@ -89,7 +91,7 @@ def pr_figure(scorers: Mapping[str, Values], labels: Values) -> Picture | None:
     ranked = _ranked(scorers, labels)
     if not ranked:
         return None
-    figure, axes = _axes("Precision and recall", "fakes found (recall)", "called fake and fake (precision)")
+    figure, axes = new_axes("Precision and recall", "fakes found (recall)", "called fake and fake (precision)")
     for name, scores in ranked.items():
         fpr, tpr, _ = roc_points(scores)
         hits, false = tpr[1:] * scores.fake.size, fpr[1:] * scores.real.size
@@ -100,7 +102,7 @@ def pr_figure(scorers: Mapping[str, Values], labels: Values) -> Picture | None:
     axes.set_ylim(0, 1.02)
     axes.legend(loc="lower left", fontsize=8)
     return Picture(
-        "pr", "Precision and recall", "The grey line is the share of fakes among these images.", _png(figure)
+        "pr", "Precision and recall", "The grey line is the share of fakes among these images.", to_png(figure)
     )
 
 
@@ -110,7 +112,7 @@ def reliability_figure(scores: Values, labels: Values) -> Picture | None:
     if not known.any() or scores[known].min() < 0 or scores[known].max() > 1:
         return None
     table = reliability(scores[known], labels[known], bins=10)
-    figure, axes = _axes("Calibration", "score: P(fake)", "share of fakes among images with this score")
+    figure, axes = new_axes("Calibration", "score: P(fake)", "share of fakes among images with this score")
     axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
     there = table.counts > 0
     axes.plot(table.mean_score[there], table.share_fake[there], color=COLOURS["detector"], linewidth=1.2)
@@ -120,7 +122,7 @@ def reliability_figure(scores: Values, labels: Values) -> Picture | None:
     axes.set_ylim(-0.03, 1.03)
     axes.set_aspect("equal")
     caption = "On the diagonal a score of 0.8 is right eight times out of ten; larger dots hold more images."
-    return Picture("calibration", "Calibration", caption, _png(figure))
+    return Picture("calibration", "Calibration", caption, to_png(figure))
 
 
 def histogram_figure(scores: Values, labels: Values, thresholds: Mapping[str, float | None]) -> Picture | None:
@@ -130,7 +132,7 @@ def histogram_figure(scores: Values, labels: Values, thresholds: Mapping[str, fl
         return None
     low, high = float(scores[known].min()), float(scores[known].max())
     edges = np.linspace(0, 1, 31) if low >= 0 and high <= 1 else np.linspace(low, high + 1e-9, 31)
-    figure, axes = _axes("Scores", "score", "images")
+    figure, axes = new_axes("Scores", "score", "images")
     for name, label, colour in (("real", 0, REAL), ("fake", 1, FAKE)):
         part = scores[known & (labels == label)]
         axes.hist(part, bins=edges.tolist(), color=colour, alpha=0.55, label=f"{name} ({len(part)})")
@@ -142,7 +144,7 @@ def histogram_figure(scores: Values, labels: Values, thresholds: Mapping[str, fl
     caption = (
         "Between the two thresholds the answer is uncertain." if any(thresholds.values()) else "No thresholds given."
     )
-    return Picture("scores", "Distribution of scores", caption, _png(figure))
+    return Picture("scores", "Distribution of scores", caption, to_png(figure))
 
 
 def confusion_figure(answers: Values, labels: Values, title: str) -> Picture:
@@ -150,7 +152,7 @@ def confusion_figure(answers: Values, labels: Values, title: str) -> Picture:
     names = [name for name in ("real", "uncertain", "fake") if name != "uncertain" or (answers == name).any()]
     counts = np.array([[((answers == name) & (labels == label)).sum() for name in names] for label in (0, 1)])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axes = _axes(title, "answer", "truth", (4.8, 2.8))
+    figure, axes = new_axes(title, "answer", "truth", (4.8, 2.8))
     axes.grid(visible=False)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(names)), names)
@@ -159,7 +161,7 @@ def confusion_figure(answers: Values, labels: Values, title: str) -> Picture:
         share = shares[row, column]
         text = f"{count}\n{100 * share:.1f} %"
         axes.text(column, row, text, ha="center", va="center", color="white" if share > 0.55 else INK)
-    return Picture("confusion", title, "Images, and their share of the row.", _png(figure))
+    return Picture("confusion", title, "Images, and their share of the row.", to_png(figure))
 
 
 def bars_figure(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
@@ -167,7 +169,7 @@ def bars_figure(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
     rows = [row for row in rows if row["metrics"]["auc"]["value"] is not None][:MOST_BARS]
     if not rows:
         return None
-    figure, axes = _axes("AUC by kind of image", "AUC", "", (4.8, 1.6 + 0.4 * len(rows)))
+    figure, axes = new_axes("AUC by kind of image", "AUC", "", (4.8, 1.6 + 0.4 * len(rows)))
     place = np.arange(len(rows))[::-1]
     values = [row["metrics"]["auc"] for row in rows]
     centre = np.array([v["value"] for v in values])
@@ -186,4 +188,4 @@ def bars_figure(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
     axes.set_yticks(place, [f"{row['name'][:40]} ({row['n_fake']} + {row['n_real']})" for row in rows], fontsize=8)
     figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     caption = "Lines: 95 % interval by group bootstrap. In brackets: fakes + reals. Below 0.5 the order is wrong."
-    return Picture("auc", "AUC by source and manipulation", caption, _png(figure))
+    return Picture("auc", "AUC by source and manipulation", caption, to_png(figure))
