@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from unmask.cli.main import main
+from unmask.cli.main import VERBS, main
 
 UNMASK = [sys.executable, "-m", "unmask.cli.main"]
 SLOW_IMPORTS = "lightning torchmetrics sklearn matplotlib pandas pyarrow jinja2 skimage onnxruntime h5py"
@@ -27,6 +29,16 @@ def test_help_and_import_load_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "unmask detect photo.jpg" in done.stdout
     assert done.stdout.splitlines()[-1] == ""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["data"]])
+def test_help_keeps_verbs_and_words_apart(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        main(words)
+    out = capsys.readouterr().out
+    for name, verb in VERBS.items():
+        if words == ["--help"] or name.startswith("data "):
+            assert re.search(rf"^  {name} {{2,}}{re.escape(verb.help)}$", out, re.MULTILINE), name
 
 
 def test_a_detection_loads_no_training_or_plotting_library(portrait: Path, tiny_weights: Path) -> None:
