@@ -1,7 +1,8 @@
 """Was this image manipulated? Files, folders, globs or a list on stdin, to verdicts, masks and a report.
 
 A folder is searched recursively; `-` reads file names from stdin, one per line or separated by zero bytes.
-Exit code: 0 every file was analysed, whatever the verdicts; 1 some could not be; 2 wrong usage.
+Exit code: 0 every file was analysed, whatever the verdicts; 1 some could not be; 2 wrong usage; 130 stopped
+with Ctrl-C (what was finished is kept).
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per file and line, as soon as it is ready")
     parser.add_argument(
-        "--report", metavar="DIR", type=Path, help="write report.html, report.jsonl and masks/ to a new or empty folder"
+        "--report",
+        metavar="DIR",
+        type=Path,
+        help="write report.html, report.jsonl and masks/ to a new, empty or earlier report's folder",
     )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument(
