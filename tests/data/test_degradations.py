@@ -34,6 +34,42 @@ def test_keeps_shape_changes_pixels_and_depends_on_the_draw_only(name: str, phot
     assert distances == sorted(distances), "a higher severity must be further from the photo"
 
 
+@pytest.mark.parametrize("factor", [0.8, 1.2])
+def test_recolouring_agrees_with_torchvision(photo: np.ndarray, factor: float) -> None:
+    import torch
+    from torchvision.transforms.v2 import functional as tv
+
+    image = torch.from_numpy(photo).permute(2, 0, 1)
+    theirs = tv.adjust_brightness(image, factor).permute(1, 2, 0).numpy()
+    assert np.abs(d.recolour(photo, brightness=factor).astype(int) - theirs).max() <= 1
+    theirs = tv.adjust_saturation(image, factor).permute(1, 2, 0).numpy()
+    assert np.abs(d.recolour(photo, saturation=factor).astype(int) - theirs).max() <= 1
+    # theirs turns contrast about the image's own mean, which would treat a photo and its forgery differently
+    ours = d.recolour(photo, contrast=factor).astype(float)
+    assert np.abs(ours - np.clip((photo - 127.5) * factor + 127.5, 0, 255)).max() <= 0.5
+
+
+def test_hue_goes_in_circles_and_leaves_greys(photo: np.ndarray) -> None:
+    grey = np.repeat(photo[..., :1], 3, 2)
+    assert np.abs(d.recolour(grey, hue=0.1).astype(int) - grey).max() <= 1
+    assert (d.recolour(photo, hue=1.0) == photo).all()
+    red = np.full((2, 2, 3), (200, 40, 40), np.uint8)
+    assert (d.recolour(red, hue=1 / 3) == (40, 200, 40)).all()
+
+
+def test_colour_jitter_is_one_draw_for_all_and_off_by_default(photo: np.ndarray) -> None:
+    only = {"untouched": 0.0, "resize": 0.0, "blur": 0.0, "sharpen": 0.0, "noise": 0.0, "gamma": 0.0, "jpeg": 0.0}
+    off, on = (d.PostConfig(**only, webp=0.0, colour=p) for p in (0.0, 1.0))
+    assert (d.post_process([photo], np.random.default_rng(0), off)[0] == photo).all()
+    a, b = d.post_process([photo, photo], np.random.default_rng(0), on)
+    assert (a == b).all() and not (a == photo).all()
+    # where no jitter is asked for, no random number is drawn for it
+    generator, other = np.random.default_rng(0), np.random.default_rng(0)
+    d.post_process([photo], generator, off)
+    other.random(8)  # one for each step there was before
+    assert generator.random() == other.random()
+
+
 def test_severity_out_of_range_is_refused(photo: np.ndarray) -> None:
     with pytest.raises(ConfigError, match="1 to 5"):
         d.DEGRADATIONS["blur"](photo, 6, np.random.default_rng(0))

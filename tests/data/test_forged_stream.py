@@ -12,7 +12,7 @@ from skimage.data import astronaut
 from unmask.core.errors import DataError
 from unmask.core.types import Face, Sample, ViewConfig
 from unmask.data.degradations import NO_POST, PostConfig
-from unmask.data.forged import ForgedStream, _mirrored, _moved, _touches
+from unmask.data.forged import ForgedStream, _mirrored, _moved, _touches, _turned
 from unmask.data.forgeries import EDITS
 from unmask.data.loader import make_loader
 from unmask.data.manifest import Row
@@ -68,6 +68,21 @@ def test_forging_above_the_view_size_keeps_masks_exact(photos: list[Row]) -> Non
         assert fake.mask is not None
         assert (fake.image == real.image).all(0)[fake.mask[0] == 0].all()
         assert fake.mask.min() >= 0 and fake.mask.max() <= 1
+
+
+def test_turned_views_stay_aligned_and_the_face_turns_with_them(photos: list[Row]) -> None:
+    plain = stream(photos, post=NO_POST, larger=0.0, matched=0.0, recompressed=0.0, flip=False)
+    s = stream(photos, post=NO_POST, larger=0.0, matched=0.0, recompressed=0.0, flip=False, rotate=20.0)
+    for pair in range(4):
+        real, fake = both(s, 0, pair)
+        assert fake.mask is not None
+        assert (fake.image == real.image).all(0)[fake.mask[0] == 0].all() and fake.mask.any()
+        assert not torch.equal(real.image, both(plain, 0, pair)[0].image)
+    face = Face((20, 30, 40, 60), 1.0, ((25, 40), (35, 40), (30, 45), (26, 52), (34, 52)))
+    quarter = _turned(face, 101, 90.0)  # counter-clockwise about (50, 50): (x, y) goes to (y, 100 - x)
+    assert quarter.points is not None and face.points is not None
+    np.testing.assert_allclose(quarter.points, [(y, 100 - x) for x, y in face.points], atol=1e-9)
+    np.testing.assert_allclose(quarter.box, (35, 55, 55, 85), atol=1e-9)
 
 
 def test_zoomed_views_show_the_forgery_at_several_scales(photos: list[Row]) -> None:

@@ -73,6 +73,37 @@ def test_image_mask_and_pair_keep_one_geometry(tmp_path: Path, view: ViewConfig,
         assert bool(sample.mask.any()) == bool(sample.label)
 
 
+def test_rotation_turns_image_mask_and_pair_alike(tmp_path: Path) -> None:
+    from scipy.ndimage import rotate
+
+    side = 41
+    real = np.full((side, side, 3), 60, np.uint8)
+    fake, edit = real.copy(), np.zeros((side, side), np.uint8)
+    fake[12:22, 6:16], edit[12:22, 6:16] = 160, 255
+    photo = save(tmp_path / "r.png", real)
+    files = {"mask": save(tmp_path / "m.png", edit), "pair": photo}
+    rows = [Row(photo, 0), Row(save(tmp_path / "f.png", fake), 1, **files)]
+    view = ViewConfig(kind="frame", size=side)
+    turned = ManifestStream(rows, view, rotate=30.0)
+    angles = set()
+    for epoch in range(4):
+        for position in range(2):
+            sample = turned.sample(epoch, position)
+            assert sample is not None and sample.mask is not None and sample.pair is not None
+            change = (sample.image - sample.pair).mean(0, keepdim=True) * 255 / 100
+            assert torch.allclose(change, sample.mask, atol=0.02), "the mask must follow the image"
+            if sample.label:
+                degrees = range(-30, 31)
+                tries = [rotate(edit / 255.0, a, reshape=False, order=1) for a in degrees]
+                errors = [float(np.abs(t - sample.mask[0].numpy()).mean()) for t in tries]
+                assert min(errors) < 0.004, "SciPy turns it to the same place for some angle of the range"
+                angles.add(degrees[int(np.argmin(errors))])
+    assert len(angles) > 2
+    still = ManifestStream(rows, view, rotate=30.0, shuffle=False).sample(0, 1)
+    assert still is not None and still.mask is not None
+    assert np.array_equal(still.mask[0].numpy(), edit / 255), "validation is never turned"
+
+
 def test_flip_mirrors_about_half_and_only_when_shuffled(tmp_path: Path) -> None:
     rows = make_rows(tmp_path, 1)
     plain = [ManifestStream(rows, FACE, faces(rows), shuffle=False, flip=f).sample(0, 1) for f in (False, True)]

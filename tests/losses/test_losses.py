@@ -46,6 +46,16 @@ def test_focal_equals_the_published_formula(gamma: float, alpha: float) -> None:
     assert float(focal(DetectorOutput(logits), batch, alpha=alpha, gamma=gamma)) == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_share_of_the_fakes_reaches_the_focal_term() -> None:
+    output, batch = DetectorOutput(torch.randn(8)), batch_of([0, 1] * 4)
+    total, _ = Criterion({"focal": 1.0}, focal_fake=0.4)(output, batch)
+    torch.testing.assert_close(total, focal(output, batch, alpha=0.4))
+    real, _ = Criterion({"focal": 1.0}, focal_fake=0.0)(output, batch_of([1] * 8))
+    assert float(real) == 0.0, "with no weight on fakes a batch of fakes costs nothing"
+    with pytest.raises(ConfigError, match="focal_fake"):
+        Criterion({"focal": 1.0}, focal_fake=1.5)
+
+
 def test_focal_without_focus_is_half_the_cross_entropy() -> None:
     output, batch = DetectorOutput(torch.randn(8)), batch_of([0, 1] * 4)
     torch.testing.assert_close(2 * focal(output, batch, gamma=0.0), bce(output, batch))

@@ -17,6 +17,8 @@ from PIL import Image
 from unmask.core.types import Face, FloatMap, UInt8Image, ViewConfig
 from unmask.core.verdict import Verdict
 from unmask.data.views import View, views
+from unmask.detectors.gradcam import grad_cam
+from unmask.ops.heat import heat_overlay
 from unmask.reports.curve import Curve, curve
 from unmask.reports.evidence import Evidence, Member
 from unmask.reports.facts import jpeg_quality, printable
@@ -30,6 +32,12 @@ FACES_SHOWN = 6
 _HEAT = (214, 32, 96)
 _EDGE = (255, 214, 10)
 _CROP = ViewConfig(kind="face", size=320)
+GRAD_CAM = "Grad-CAM"
+_OWN = "What this detector itself shows of its view: what it received, or how much weight it gave to which place."
+_CAPTIONS = {
+    GRAD_CAM: "Amber: places whose features raise this detector's score. The strongest is shown bright, however weak "
+    "it is. Coarse; not a mask, and not a finding of its own."
+}
 _NATIVE = ViewConfig(kind="native", size=256, crops=1)
 
 
@@ -222,15 +230,19 @@ def _seen(face: Face, evidence: Evidence) -> list[PixelMap]:
         if view is None:
             continue
         for name, values in _evidence_of(member, view).items():
-            caption = f"Input map of '{member.name}', as the network received it."
-            maps.append(PixelMap(printable(f"{member.name}: {name}"), printable(caption), values))
+            maps.append(PixelMap(printable(f"{member.name}: {name}"), printable(_CAPTIONS.get(name, _OWN)), values))
     return maps
 
 
 def _evidence_of(member: Member, view: View) -> dict[str, FloatMap]:
+    """The design's own maps; for one that has neither maps nor a mask, Grad-CAM."""
     image = torch.from_numpy(view.pixels.copy()).permute(2, 0, 1).float().div(255).unsqueeze(0)
+    image = image.to(member.detector.mean.device)
     with torch.inference_mode():
-        maps = member.detector.evidence(image.to(member.detector.mean.device))
+        maps = member.detector.evidence(image)
+    if not maps and not member.detector.localizes:
+        heat = grad_cam(member.detector, image)
+        maps = {} if heat is None else {GRAD_CAM: heat_overlay(image, heat)}
     # (1, C, h, w) to (h, w) or (h, w, 3)
     arrays = {name: values[0].permute(1, 2, 0).float().cpu().numpy() for name, values in maps.items()}
     return {name: values[..., 0] if values.shape[2] == 1 else values for name, values in arrays.items()}
