@@ -132,6 +132,18 @@ class Detector(nn.Module, Generic[C]):
         default) where the design has none. Called in eval mode; batches may hold any number of images."""
         return None
 
+    def prepare(self, images: Tensor) -> None:
+        """Show real images (B, 3, H, W) in [0, 1] to a design that can say nothing before it has seen some, such as an
+        untrained one with a memory. Nothing to do for most, nor for trained weights."""
+
+    def remembered(self) -> list[Tensor]:
+        """Tensors that :meth:`forward_train` and :meth:`end_epoch` write themselves, without a gradient: a memory. A
+        skipped training step restores them, and an average of weights copies them instead of mixing them."""
+        return []
+
+    def end_epoch(self) -> None:
+        """Called in training after each pass over the data, in every process that shares it."""
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Trainable parameters by named part (e.g. ``backbone``, ``head``), for learning rates by module."""
         return {"all": [p for p in self.parameters() if p.requires_grad]}

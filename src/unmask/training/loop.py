@@ -122,7 +122,10 @@ class Trainer:
         self.objective = fabric.setup_module(_Objective(detector, self.criterion, self.autocast))
         self.progress = Progress()
         self.parameters = [p for p in detector.parameters() if p.requires_grad]
-        self.statistics = [b for b in detector.buffers() if b.is_floating_point()]
+        self.remembered = detector.remembered()
+        own = {tensor.data_ptr() for tensor in self.remembered}
+        self.statistics = [b for b in detector.buffers() if b.is_floating_point() and b.data_ptr() not in own]
+        self.statistics += self.remembered
         self.backup = [b.clone() for b in self.statistics]
         self._stop = False
 
@@ -186,8 +189,14 @@ class Trainer:
             done = p.step - p.skipped_steps - 1  # updates so far
             self.ema.decay = min(self.recipe.ema_decay or 0.0, (1 + done) / (10 + done))
             self.ema.update(self.detector)
+            self._copy_remembered()
         values = {"loss": float(total.detach()), "grad_norm": float(norm)}
         return values | {f"loss/{name}": float(value) for name, value in parts.items()}
+
+    def _copy_remembered(self) -> None:
+        """A memory is not averaged: the moving average has the one that training has."""
+        if self.ema is not None and self.remembered:
+            torch._foreach_copy_(self.averaged.remembered(), self.remembered)
 
     # The run ----------------------------------------------------------------------------------------------------
 
@@ -232,6 +241,7 @@ class Trainer:
         begun, before, since, seen = time.monotonic(), p.seconds, time.monotonic(), p.samples
         rate, text = 0.0, ""
         while p.step < self.steps and not self._finished():
+            epoch = int(p.step / self.per_epoch)
             try:
                 batch = next(loader)
             except StopIteration:
@@ -239,6 +249,9 @@ class Trainer:
                 break
             p.step = loader.next_batch - 1  # a batch without any readable sample was passed over
             values = self._step(batch)
+            if int(p.step / self.per_epoch) > epoch:
+                self.detector.end_epoch()
+                self._copy_remembered()
             p.unreadable = unreadable + loader.skipped
             p.seconds = self._latest(before + time.monotonic() - begun)
             if values is not None and p.step % recipe.log_every == 0:
