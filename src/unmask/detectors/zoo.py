@@ -10,8 +10,10 @@ from unmask.core.config import build, to_dict, with_overrides
 from unmask.core.errors import ConfigError
 from unmask.core.types import ViewConfig
 from unmask.detectors.attention_npr import AttentionNPR, AttentionNPRConfig
+from unmask.detectors.auranet import AuraNet, AuraNetConfig
 from unmask.detectors.base import AnyDetector, DetectorConfig
 from unmask.detectors.baseline import Baseline, BaselineConfig
+from unmask.detectors.dcr_net import DCRNet, DCRNetConfig
 from unmask.detectors.fmca_net import FMCANet, FMCANetConfig
 from unmask.detectors.meso import Meso, MesoConfig
 from unmask.detectors.residual_cnn import ResidualCNN, ResidualCNNConfig
@@ -61,6 +63,42 @@ ZOO: dict[str, ZooEntry] = {
         ),
         FMCANet,
         "the same with a ViT of four blocks, for CPUs",
+    ),
+    "auranet": ZooEntry(
+        AuraNetConfig(),
+        AuraNet,
+        "a spatial and a frequency stream that read each other, with a mask (ConvNeXt V2, HAFT)",
+    ),
+    "auranet_tiny": ZooEntry(
+        AuraNetConfig(
+            view=ViewConfig(kind="face", size=128),
+            dims=(16, 32, 64, 128),
+            depths=(1, 1, 2, 1),
+            context_vector_dim=32,
+            dsf_dim=128,
+            decoder_embed_dim=96,
+            head_dim=16,
+            embedding_dim=64,
+        ),
+        AuraNet,
+        "the same with 1.2 million parameters, for CPUs",
+    ),
+    "dcr_net": ZooEntry(
+        DCRNetConfig(), DCRNet, "the difference from the most similar real photos it remembers (ResNet-50)"
+    ),
+    "dcr_net_tiny": ZooEntry(
+        DCRNetConfig(
+            view=ViewConfig(kind="face", size=160),
+            backbone="mobilenetv2_gluon_e1",
+            stages=3,
+            frozen_stages=2,
+            bank=1024,
+            hidden=128,
+            momentum=0.99,
+            pool=2048,
+        ),
+        DCRNet,
+        "the same on the first stages of MobileNetV2, for CPUs",
     ),
     "meso4": ZooEntry(MesoConfig(), Meso, "Meso4 (WIFS 2018), 28 thousand parameters"),
     "mesoinception4": ZooEntry(MesoConfig(variant="mesoinception4"), Meso, "MesoInception4 (WIFS 2018)"),

@@ -56,7 +56,7 @@ def sample(maps: Sequence[Tensor], x: Tensor, y: Tensor) -> list[Tensor]:
     if torch.compiler.is_exporting():
         grid = torch.stack([normalized(x, width), normalized(y, height)], -1)
         shown = (F.grid_sample(m.permute(0, 3, 1, 2), grid, "bilinear", "border", align_corners=False) for m in maps)
-        return [values.permute(0, 2, 3, 1) for values in shown]
+        return [values.permute(0, 2, 3, 1).contiguous() for values in shown]
     x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
     left, top = x.detach().floor().clamp(max=width - 2), y.detach().floor().clamp(max=height - 2)
     right, down = x - left, y - top
