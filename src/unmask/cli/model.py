@@ -92,6 +92,7 @@ def describe(detector: Any) -> dict[str, Any]:
 
     rule = detector.size_rule
     side = rule.fixed or detector.config.view.size
+    detector.prepare(torch.zeros(1, 3, side, side))
     counter = FlopCounterMode(display=False)
     outputs: dict[str, Any] = {}
     hooks = [
