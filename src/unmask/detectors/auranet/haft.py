@@ -25,7 +25,7 @@ POOLED = (4, 2)
 """Cells (height, width) that a context head's features are pooled to."""
 MIN_PATCH = 4
 """Smallest side of a patch: below it there are fewer than three radii."""
-_EPS = 1e-3
+_EPS = 1e-2
 """Beside magnitudes of order 1 (the transform is orthonormal): the phase of an empty bin is 0 to the heads."""
 _SEAM = 0.02
 """Share of the magnitude by which the angle is led to 0 at +-pi instead of jumping there."""
