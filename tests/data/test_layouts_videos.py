@@ -120,6 +120,8 @@ def test_faceforensics_says_what_is_missing_surplus_or_unreadable(tmp_path: Path
     image(root / REAL / "youtube/c23/frames/000/sub/0.png")
     image(root / "somewhere/x.png")
     write(root / FAKE / "Face2Face/c23/videos/003_000.mp4", "")
+    for name in ("000_003", "003_000"):
+        write(root / FAKE / f"FaceShifter/masks/videos/{name}.mp4", "")
     write(root / FAKE / "FaceSwap/c23/videos/003_000.mp4", "")
     for file in (root / FAKE / "FaceSwap/c23/frames/003_000").iterdir():
         file.unlink()
@@ -127,6 +129,7 @@ def test_faceforensics_says_what_is_missing_surplus_or_unreadable(tmp_path: Path
         file.unlink()
     index = index_layout(root, "faceforensics")
     assert problems(index, root) == [
+        (f"{FAKE}/FaceShifter/masks", "video"),
         (f"{FAKE}/FaceSwap/c23/videos/003_000.mp4", "video"),
         (f"{FAKE}/NeuralTextures/c23", "missing"),
         (f"{REAL}/youtube/c23/frames/000/sub/0.png", "no_label"),

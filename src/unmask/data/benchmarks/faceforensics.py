@@ -76,8 +76,11 @@ def read_splits(tree: Tree) -> Splits:
 def _masks(tree: Tree, method: str, quality: str) -> dict[str, Clip]:
     """Folders of masks by video: those of the quality, else those of the method."""
     for where in ((_FAKE, method, quality, "masks"), (_FAKE, method, "masks")):
-        if found := tree.clips(*where):
+        if found := tree.clips(*where, masks=True):
             return found
+        if videos := tree.videos(*where):
+            why = f"{len(videos)} masks are videos; only images are read: extract each into frames/VIDEO/ here"
+            tree.problem("/".join(where), "video", why)
     return {}
 
 

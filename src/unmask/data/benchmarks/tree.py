@@ -148,12 +148,12 @@ class Tree:
         """A folder as the frames of a video."""
         return Clip(name or folder.name, folder, tuple(sorted(self.images(folder), key=natural)))
 
-    def clips(self, *where: str) -> dict[str, Clip]:
-        """Videos of a folder by name. A video file without a folder of frames is a problem."""
+    def clips(self, *where: str, masks: bool = False) -> dict[str, Clip]:
+        """Videos of a folder by name. A video file without a folder of frames is a problem (a mask is none)."""
         above = PurePosixPath(*where)
         places = [above / inner for inner in FRAME_FOLDERS if above / inner in self._folders] or [above]
         found = {f.name: self.clip(f) for f in sorted(self._images) if f.parent in places}
-        for file in self._video_files(above):
+        for file in () if masks else self._video_files(above):
             if file.stem not in found and file not in self._told:
                 frames = above / FRAME_FOLDERS[0] / file.stem
                 self.problem(file, "video", f"a video; only images are read: extract its frames into {frames}/")
