@@ -20,6 +20,15 @@ def stretch(values: Tensor) -> Tensor:
     return values / values.amax((2, 3), keepdim=True).clamp_min(1e-12)
 
 
+def above_mean(values: Tensor) -> Tensor:
+    """Each map of (B, 1, h, w) on its own: 0 up to its mean, 1 at its maximum; a constant map is 0.
+
+    >>> above_mean(torch.tensor([[[[0.0, 1.0, 4.0, 7.0]]]])).flatten().tolist()
+    [0.0, 0.0, 0.25, 1.0]
+    """
+    return stretch(values.maximum(values.mean((2, 3), keepdim=True)))
+
+
 def heat_overlay(image: Tensor, heat: Tensor) -> Tensor:
     """The photo in grey, with amber where the map is high.
 

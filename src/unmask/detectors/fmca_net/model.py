@@ -17,7 +17,7 @@ from unmask.detectors.base import Detector, DetectorConfig, SizeRule
 from unmask.detectors.fmca_net.blocks import FTMA, GSFC, SFCM, FrequencyBranch, to_grid
 from unmask.detectors.fmca_net.config import FMCANetConfig
 from unmask.nn.vit import ViTTokens
-from unmask.ops.heat import heat_overlay, stretch
+from unmask.ops.heat import above_mean, heat_overlay
 
 
 class FMCANet(Detector[FMCANetConfig]):
@@ -138,8 +138,8 @@ class FMCANet(Detector[FMCANetConfig]):
 
     @torch.no_grad()
     def evidence(self, image: Tensor) -> dict[str, Tensor]:
-        """:meth:`token_maps` laid over the photo, from the least (grey) to the most (amber) of this image."""
-        return {name: heat_overlay(image, stretch(values)) for name, values in self.token_maps(image).items()}
+        """:meth:`token_maps` laid over the photo: amber from this image's mean (grey) to its maximum."""
+        return {name: heat_overlay(image, above_mean(values)) for name, values in self.token_maps(image).items()}
 
     def departures(self) -> tuple[str, ...]:
         """Where these settings differ from the plan and from its published code."""
