@@ -44,12 +44,26 @@ class DynamicSelection(nn.Module):
         return self.attend((seen * weights[:, :, None, None, None]).sum(1)), weights
 
 
+class PooledNorm(nn.BatchNorm1d):
+    """Batch-norm without parameters; in training a batch of one uses the running statistics instead of failing."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, eps=1e-8, affine=False)  # pooled features differ by hundredths
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, dim) to the same."""
+        training = self.training and len(x) > 1
+        return F.batch_norm(x, self.running_mean, self.running_var, training=training, eps=self.eps)
+
+
 class LabelHead(nn.Module):
     """Pooled features to the embedding and one logit, 1 = fake.
 
-    ``cosine``: Linear, ReLU, Dropout, Linear, scaled to length 1: the embedding; then ``s * (cos_fake - cos_real)``,
-    the one logit of AM-Softmax (Wang et al., 2018), whose margin is the loss's business. ``linear``: the plan's Linear,
-    ReLU, Dropout, Linear, as the difference of its two logits; the embedding is its hidden layer.
+    ``cosine``: batch-norm, Linear, ReLU, Dropout, Linear, scaled to length 1: the embedding; then
+    ``s * (cos_fake - cos_real)``, the one logit of AM-Softmax (Wang et al., 2018), whose margin is the loss's business.
+    Without the batch-norm all embeddings point where the features' common part does, and cosines hardly differ.
+    ``linear``: the plan's Linear, ReLU, Dropout, Linear, as the difference of its two logits; the embedding is its
+    hidden layer.
 
     Args:
         config: widths, dropout, which head, the scale.
@@ -60,13 +74,14 @@ class LabelHead(nn.Module):
         width = config.embedding_dim
         self.cosine = config.head == "cosine"
         self.scale = config.cosine_scale
+        self.norm = PooledNorm(config.dsf_dim) if self.cosine else nn.Identity()
         self.hidden = nn.Sequential(nn.Linear(config.dsf_dim, width), nn.ReLU(), nn.Dropout(config.dropout))
         self.embed = nn.Linear(width, width) if self.cosine else nn.Identity()
         self.classify = nn.Linear(width, 2, bias=not self.cosine)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """(B, dsf_dim) to logits (B,) and embeddings (B, embedding_dim), both float32."""
-        embedding = self.embed(self.hidden(pooled)).float()
+        embedding = self.embed(self.hidden(self.norm(pooled.float()))).float()
         with torch.autocast(pooled.device.type, enabled=False):
             if self.cosine:
                 embedding = F.normalize(embedding, dim=1)

@@ -198,6 +198,7 @@ class AuraNet(Detector[AuraNetConfig]):
         """From the plan, one sentence each; reasons and measurements are in the family's README."""
         return (
             "one logit s * (cos_fake - cos_real) from a cosine classifier, as AM-Softmax needs, for two linear logits",
+            "pooled features are standardised by batch-norm before the label head",
             "the mask has the input's size: a x2 decoder that reads the earlier stages, for 8 x 8 values",
             "wavelets are periodised (Haar, then coif1 on its approximation), so that sizes halve exactly",
             "SRM kernels are scaled to unit L1 norm: their gains run from 8 to 256",
