@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def said(who: Member, faces: list[Face], logits: list[float], mask: float | None
     assert len(cut) == len(logits)
     values = np.array(logits, np.float32)
     masks = None if mask is None else np.full((len(cut), 64, 64), mask, np.float32)
-    return ImageScore(reduce_logits(who.detector, values), values, masks, cut)
+    return ImageScore(reduce_logits(who.detector, values, cut), values, masks, cut)
 
 
 def bench(*members: Member, fake: float | None = 0.9, real: float | None = 0.1, name: str = "test") -> Bench:
@@ -167,6 +168,27 @@ def test_the_heat_map_lies_where_the_views_looked() -> None:
     verdict, evidence = judge(bench(who), "a.jpg", picture(), (BIG, SMALL), [said(who, [BIG, SMALL], [1.0, 0.0], 0.75)])
     assert [face.mask_area for face in verdict.faces] == [1.0, 1.0]
     assert evidence.heatmap is not None
+
+
+def test_a_face_seen_in_two_squares_is_their_mean() -> None:
+    who = member("edited", localizes=True)
+    view = replace(who.detector.config.view, margin=1.0, wider=(2.0,))
+    who.detector.config = replace(who.detector.config, view=view)
+    close, wide = views(picture().pixels, [BIG], view)
+    masks = np.stack([np.full((64, 64), value, np.float32) for value in (0.9, 0.5)])
+    logits = np.array([3.0, 1.0], np.float32)
+    result = ImageScore(reduce_logits(who.detector, logits, (close, wide)), logits, masks, (close, wide))
+    assert result.logit == pytest.approx(2.0)
+    verdict, evidence = judge(bench(who), "a.jpg", picture(), (BIG,), [result])
+    assert verdict.faces[0].score == pytest.approx(verdict.score)
+    assert evidence.heatmap is not None
+    x1, y1, x2, y2 = close.box
+    assert np.allclose(evidence.heatmap[y1:y2, x1:x2], 0.7)
+    outside = np.ones((SIZE, SIZE), bool)
+    outside[y1:y2, x1:x2] = False
+    x1, y1, x2, y2 = wide.box
+    assert outside[y1:y2, x1:x2].any()
+    assert np.allclose(evidence.heatmap[y1:y2, x1:x2][outside[y1:y2, x1:x2]], 0.5)
 
 
 def test_mask_area_counts_the_pixels_of_the_box_inside_the_image() -> None:

@@ -41,6 +41,14 @@ def test_without_faces_the_whole_frame_is_one_view() -> None:
     assert view.face is None and view.box == (0, -60, 420, 360)
 
 
+def test_wider_squares_follow_each_face_where_there_is_more_to_see() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    small, large = Face((90, 90, 110, 110)), Face((40, 40, 160, 160))
+    cut = views(image, [small, large], ViewConfig(size=32, margin=2.0, wider=(2.0, 8.0)))
+    assert [v.face for v in cut] == [small] * 3 + [large]
+    assert [v.box[2] - v.box[0] for v in cut] == [40, 80, 200, 200]
+
+
 def test_one_view_per_face_in_order() -> None:
     faces = [FACE, Face((300, 10, 340, 60))]
     assert [v.face for v in views(PHOTO, faces, ViewConfig(size=32))] == faces

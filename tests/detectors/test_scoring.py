@@ -51,6 +51,17 @@ def test_a_face_detector_reports_the_most_suspicious_face() -> None:
     assert score.view_masks[1].min() > 0.99 and score.view_masks[0].max() < 0.01
 
 
+def test_the_squares_of_a_face_count_together() -> None:
+    image = BLACK.copy()
+    image[:, 80:] = 255
+    detector = Brightness("face")
+    detector.config = DetectorConfig(view=ViewConfig(size=32, margin=1.0, wider=(2.0,)))
+    (score,) = score_images(detector, [image], [[LEFT, RIGHT]])
+    left, wide_left, right, wide_right = score.view_logits
+    assert left < wide_left < wide_right < right
+    assert score.logit == pytest.approx((right + wide_right) / 2)
+
+
 def test_a_native_detector_reports_the_mean_over_squares() -> None:
     detector = Brightness("native")
     image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)

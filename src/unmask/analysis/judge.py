@@ -15,7 +15,7 @@ from unmask.core.errors import UnmaskError
 from unmask.core.types import Face, FloatMap
 from unmask.core.verdict import FaceVerdict, Kind, Scores, Thresholds, Verdict
 from unmask.data.intake import Decoded
-from unmask.detectors.scoring import ImageScore, probability
+from unmask.detectors.scoring import ImageScore, by_face, probability
 from unmask.detectors.weights import Calibration
 from unmask.reports.evidence import Evidence, Member
 
@@ -116,28 +116,42 @@ def judge(
 
 
 def heat(decoded: Decoded, results: Results) -> tuple[FloatMap | None, float]:
-    """The localizer's map (H, W) over the whole upright image, views joined by their maximum, and its threshold."""
+    """The localizer's map (H, W) over the whole upright image and its threshold: the mean over the squares of a face
+    that show a place, the maximum over faces; over native squares their maximum."""
     for member, result in results:
         if member.detector.localizes:
             height, width = decoded.pixels.shape[:2]
             blank: FloatMap = np.zeros((height, width), np.float32)
             if result.view_masks is None:
                 return blank, member.mask_threshold
-            placed = (v.to_image(m, (height, width)) for v, m in zip(result.views, result.view_masks, strict=True))
-            return reduce(np.maximum, placed, blank), member.mask_threshold
+            together = member.detector.config.view.kind == "face"
+            groups = by_face(result.views) if together else [[n] for n in range(len(result.views))]
+            maps = (_joined(result, group, (height, width)) for group in groups)
+            return reduce(np.maximum, maps, blank), member.mask_threshold
     return None, 0.5
 
 
+def _joined(result: ImageScore, group: Sequence[int], shape: tuple[int, int]) -> FloatMap:
+    """The mean over the views of a group that show a place, 0 where none does."""
+    assert result.view_masks is not None
+    pairs = [(result.views[n], result.view_masks[n]) for n in group]
+    if len(pairs) == 1:
+        return pairs[0][0].to_image(pairs[0][1], shape)
+    total = sum(view.to_image(values, shape) for view, values in pairs)
+    shown = sum(view.to_image(np.ones_like(values), shape) for view, values in pairs)
+    return np.asarray(total / np.maximum(shown, 1), np.float32)
+
+
 def _face_score(bench: Bench, results: Results, face: Face) -> float | None:
-    """The combined score with the view of this face; None when no member looks at faces one by one."""
+    """The combined score with the views of this face; None when no member looks at faces one by one."""
     logits: list[float | None] = []
     alone = False
     for member, result in results:
         logit = result.logit
         if member.detector.config.view.kind == "face":
-            for view, value in zip(result.views, result.view_logits, strict=True):
-                if view.face is face:
-                    logit, alone = float(value), True
+            own = [n for n, view in enumerate(result.views) if view.face is face]
+            if own:
+                logit, alone = float(result.view_logits[own].mean()), True
         logits.append(logit)
     return bench.score(logits) if alone else None
 

@@ -56,6 +56,9 @@ class ViewConfig:
     """Side of the input square in pixels."""
     margin: float = 1.6
     """Side of the face crop over the longer side of the face box (``face`` only)."""
+    wider: tuple[float, ...] = ()
+    """Further squares around each face, this many times wider than the first (``face`` only); a face's logit and mask
+    are the mean over its squares."""
     crops: int = 5
     """At most this many squares per image, those nearest the faces first (``native`` only)."""
 

@@ -55,8 +55,9 @@ def views(image: UInt8Image, faces: Sequence[Face], config: ViewConfig) -> list[
 
     ``face``: one square per face, ``margin`` times the longer side of its box but never more than the image's longer
     side, moved inside the image where it fits (a mirrored border shows nothing new), resized to ``size`` (area
-    average when shrinking, bilinear when enlarging); without faces one square over the whole frame, ``face`` None,
-    which the caller may refuse for a detector that needs a face.
+    average when shrinking, bilinear when enlarging), and for each number in ``wider`` a square so many times wider, if
+    the image has more to show; without faces one square over the whole frame, ``face`` None, which the caller may
+    refuse for a detector that needs a face.
 
     ``frame``: that square over the whole frame, whatever faces there are.
 
@@ -72,8 +73,9 @@ def views(image: UInt8Image, faces: Sequence[Face], config: ViewConfig) -> list[
     chosen: list[Face | None] = [*faces] if faces and config.kind == "face" else [None]
     result = []
     for face in chosen:
-        box = _inside(square_around(face or Face((0, 0, w, h)), config.margin if face else 1.0), h, w)
-        result.append(View(_resize(_cut(image, box), config.size), face, box))
+        margins = [config.margin * times for times in (1.0, *config.wider)] if face else [1.0]
+        boxes = [_inside(square_around(face or Face((0, 0, w, h)), margin), h, w) for margin in margins]
+        result += [View(_resize(_cut(image, box), config.size), face, box) for box in dict.fromkeys(boxes)]
     return result
 
 

@@ -1,7 +1,7 @@
 """From images to one number each: views, logits, and their reduction, in one place for analysis and evaluation.
 
 An image becomes views as the detector's config says (``face`` or ``native``); each view gets one logit; the image's
-logit is the **maximum over faces** or the **mean over native crops**; the score is ``sigmoid(scale * logit + offset)``.
+logit is the **maximum over faces**, each the mean over its squares, or the **mean over native crops**; the score is ``sigmoid(scale * logit + offset)``.
 """
 
 from __future__ import annotations
@@ -47,11 +47,22 @@ def probability(logit: float, scale: float = 1.0, offset: float = 0.0) -> float:
     return odds / (1.0 + odds) if value > -745.0 else 0.0
 
 
-def reduce_logits(detector: AnyDetector, view_logits: FloatMap) -> float | None:
-    """One logit per image: the most suspicious face, or the mean over native crops; None without views."""
+def by_face(seen: Sequence[View]) -> list[list[int]]:
+    """Positions of the views of each face, faces in order of appearance; views without a face are one group."""
+    groups: dict[int, list[int]] = {}
+    for position, view in enumerate(seen):
+        groups.setdefault(id(view.face), []).append(position)
+    return list(groups.values())
+
+
+def reduce_logits(detector: AnyDetector, view_logits: FloatMap, seen: Sequence[View]) -> float | None:
+    """One logit per image: that of the most suspicious face, the mean over its squares, or the mean over native crops;
+    None without views."""
     if not len(view_logits):
         return None
-    return float(view_logits.max() if detector.config.view.kind == "face" else view_logits.mean())
+    if detector.config.view.kind != "face":
+        return float(view_logits.mean())
+    return max(float(view_logits[group].mean()) for group in by_face(seen))
 
 
 @contextmanager
@@ -109,6 +120,6 @@ def score_images(
         stop = start + len(group)
         part = all_logits[start:stop]
         part_masks = None if all_masks is None else all_masks[start:stop]
-        results.append(ImageScore(reduce_logits(detector, part), part, part_masks, group))
+        results.append(ImageScore(reduce_logits(detector, part, group), part, part_masks, group))
         start = stop
     return results
