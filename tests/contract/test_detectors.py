@@ -28,6 +28,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "xception": {"view": {"size": 64}, "dropout": 0.0},
     "efficientnet": {"view": {"size": 64}, "dropout": 0.0},
     "mobilenet": {"view": {"size": 64}, "dropout": 0.0},
+    "dcr_net": {"view": {"size": 64}, "bank": 16, "dropout": 0.0},
+    "dcr_net_tiny": {"view": {"size": 64}, "bank": 16, "dropout": 0.0},
     "fmca_net": {"view": {"size": 56}, "vit_width": 96, "vit_depth": 2, "sfcm_dropout": 0.0, "dropout": 0.0},
     "fmca_net_tiny": {"view": {"size": 64}, "sfcm_dropout": 0.0, "dropout": 0.0},
     "meso4": {"dropout": 0.0},
@@ -64,7 +66,10 @@ class Case:
     @cached_property
     def fresh(self) -> AnyDetector:
         torch.manual_seed(0)
-        return create_detector(self.name, **SMALL[self.name])
+        detector = create_detector(self.name, **SMALL[self.name])
+        side = int(detector.size_rule.fixed or detector.config.view.size)
+        detector.prepare(eight_images(side)[0][::2])  # the real ones: some designs must know real images first
+        return detector
 
     @property
     def side(self) -> int:

@@ -50,6 +50,23 @@ ZOO: dict[str, ZooEntry] = {
     "mobilenet": ZooEntry(
         BaselineConfig(backbone="MobileNetV3", decoder="none"), Baseline, "MobileNetV3-Large, label only"
     ),
+    "dcr_net": ZooEntry(
+        DCRNetConfig(), DCRNet, "the difference from the most similar real photos it remembers (ResNet-50)"
+    ),
+    "dcr_net_tiny": ZooEntry(
+        DCRNetConfig(
+            view=ViewConfig(kind="face", size=160),
+            backbone="mobilenetv2_gluon_e1",
+            stages=3,
+            frozen_stages=2,
+            bank=1024,
+            hidden=128,
+            momentum=0.99,
+            pool=2048,
+        ),
+        DCRNet,
+        "the same on the first stages of MobileNetV2, for CPUs",
+    ),
     "fmca_net": ZooEntry(
         FMCANetConfig(), FMCANet, "ViT tokens (DINOv2 ViT-B/14) and Haar-wavelet tokens that read each other"
     ),
@@ -82,23 +99,6 @@ ZOO: dict[str, ZooEntry] = {
         ),
         AuraNet,
         "the same with 1.2 million parameters, for CPUs",
-    ),
-    "dcr_net": ZooEntry(
-        DCRNetConfig(), DCRNet, "the difference from the most similar real photos it remembers (ResNet-50)"
-    ),
-    "dcr_net_tiny": ZooEntry(
-        DCRNetConfig(
-            view=ViewConfig(kind="face", size=160),
-            backbone="mobilenetv2_gluon_e1",
-            stages=3,
-            frozen_stages=2,
-            bank=1024,
-            hidden=128,
-            momentum=0.99,
-            pool=2048,
-        ),
-        DCRNet,
-        "the same on the first stages of MobileNetV2, for CPUs",
     ),
     "meso4": ZooEntry(MesoConfig(), Meso, "Meso4 (WIFS 2018), 28 thousand parameters"),
     "mesoinception4": ZooEntry(MesoConfig(variant="mesoinception4"), Meso, "MesoInception4 (WIFS 2018)"),
