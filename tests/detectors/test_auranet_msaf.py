@@ -102,14 +102,15 @@ def test_mbconv_in_its_own_words() -> None:
         return F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], layer.weight, layer.bias, 1e-6).permute(0, 3, 1, 2)
 
     with torch.no_grad():
-        wide = F.conv2d(x, module.expand.weight, module.expand.bias)
+        wide = F.conv2d(x, module.expand.weight[..., None, None], module.expand.bias)
         assert wide.shape[1] == 128
         wide = F.conv2d(wide, module.depthwise.weight, module.depthwise.bias, stride=2, padding=1, groups=128)
         wide = F.gelu(norm(wide, module.norm))
         squeeze = module.squeeze
         gate = torch.sigmoid(squeeze.fc2(F.relu(squeeze.fc1(wide.mean((2, 3), keepdim=True)))))
-        short = F.conv2d(F.avg_pool2d(x, 2), module.shortcut[1].weight)
-        expected = F.gelu(norm(module.project(wide * gate) + short, module.norm_out))
+        short = F.conv2d(F.avg_pool2d(x, 2), module.shortcut.weight[..., None, None])
+        narrow = F.conv2d(wide * gate, module.project.weight[..., None, None], module.project.bias)
+        expected = F.gelu(norm(narrow + short, module.norm_out))
         result = module(x)
     assert result.shape == (2, 64, 8, 12)
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)

@@ -315,7 +315,7 @@ class HAFT(nn.Module):
         mlps = [cast(ProfileMLP, mlp) for mlp in self.mlps]
         # The hidden layers; what the level embeddings add to them is the same for all patches.
         sums = [
-            mlp.hidden(part)[:, None].expand(x.shape[0], -1, x.shape[1])
+            F.linear(part, mlp.hidden.weight, mlp.hidden.bias)[:, None].expand(x.shape[0], -1, x.shape[1])
             for mlp, part in zip(mlps, embedding.reshape(2, -1), strict=True)
         ]
         for level in range(self.levels):

@@ -65,7 +65,8 @@ class MBConvDown(nn.Module):
     """An inverted bottleneck (Sandler et al., CVPR 2018) that halves a map's sides, with a pooled shortcut.
 
     1x1 expansion by 4, depthwise 3x3 of stride 2, LayerNorm, GELU, squeeze-excitation, 1x1 projection; plus average
-    pooling and a 1x1 convolution; then LayerNorm, GELU.
+    pooling and a 1x1 convolution; then LayerNorm, GELU. The 1x1 convolutions are linear layers on channels-last cells:
+    the same numbers, several times faster on a CPU.
 
     Args:
         into: channels in.
@@ -75,15 +76,17 @@ class MBConvDown(nn.Module):
     def __init__(self, into: int, out: int) -> None:
         super().__init__()
         wide = 4 * into
-        self.expand = nn.Conv2d(into, wide, 1)
+        self.expand = nn.Linear(into, wide)
         self.depthwise = nn.Conv2d(wide, wide, 3, 2, 1, groups=wide)
         self.norm = LayerNorm2d(wide)
         self.squeeze = SqueezeExcite(wide)
-        self.project = nn.Conv2d(wide, out, 1)
-        self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(into, out, 1, bias=False))
-        self.norm_out = LayerNorm2d(out)
+        self.project = nn.Linear(wide, out)
+        self.shortcut = nn.Linear(into, out, bias=False)
+        self.norm_out = nn.LayerNorm(out, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, into, H, W) to (B, out, H/2, W/2)."""
-        inner = self.squeeze(F.gelu(self.norm(self.depthwise(self.expand(x)))))
-        return F.gelu(self.norm_out(self.project(inner) + self.shortcut(x)))
+        """(B, into, H, W) to (B, out, H/2, W/2), channels last in memory."""
+        wide = self.expand(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        wide = self.squeeze(F.gelu(self.norm(self.depthwise(wide))))
+        short = self.shortcut(F.avg_pool2d(x, 2).permute(0, 2, 3, 1))
+        return F.gelu(self.norm_out(self.project(wide.permute(0, 2, 3, 1)) + short)).permute(0, 3, 1, 2)
