@@ -32,6 +32,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "dcr_net_tiny": {"view": {"size": 64}, "bank": 16, "dropout": 0.0},
     "fmca_net": {"view": {"size": 56}, "vit_width": 96, "vit_depth": 2, "sfcm_dropout": 0.0, "dropout": 0.0},
     "fmca_net_tiny": {"view": {"size": 64}, "sfcm_dropout": 0.0, "dropout": 0.0},
+    "auranet": {
+        "view": {"size": 64},
+        "dims": (16, 32, 64, 128),
+        "depths": (1, 1, 2, 1),
+        "decoder_embed_dim": 96,
+        "dropout": 0.0,
+    },
+    "auranet_tiny": {"view": {"size": 64}, "dropout": 0.0},
     "meso4": {"dropout": 0.0},
     "mesoinception4": {"dropout": 0.0},
 }
