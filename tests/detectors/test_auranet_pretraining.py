@@ -133,6 +133,14 @@ def test_pictures_show_five_rows_of_at_most_eight_images() -> None:
     assert torch.equal(restored[:, same], image[0][:, same])
 
 
+def test_fine_tuning_shows_masks() -> None:
+    detector = AuraNet(config(pretraining=False)).eval()
+    with torch.inference_mode():
+        picture = detector.training_pictures(batch())
+    assert picture is not None and picture.shape == (3, 3 * 128, 4 * 128)
+    torch.testing.assert_close(picture[:, 128:256, 128:256], batch().mask[1].expand(3, -1, -1))
+
+
 def test_a_sheet_is_rows_of_images() -> None:
     rows = [torch.rand(3, 3, 4, 5), torch.rand(3, 1, 4, 5)]
     picture = sheet(rows)

@@ -20,7 +20,7 @@ from unmask.detectors.auranet.encoder import AuraNetEncoder
 from unmask.detectors.auranet.evidence import bars, brightened, shares
 from unmask.detectors.auranet.haft import HAFT
 from unmask.detectors.auranet.heads import DynamicSelection, LabelHead, mask_decoder, skips
-from unmask.detectors.auranet.pretraining import Pretraining
+from unmask.detectors.auranet.pretraining import COLUMNS, Pretraining, sheet
 from unmask.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Detector, DetectorConfig, SizeRule
 from unmask.nn.backbones import LoadReport, load_matching, read_safetensors
 
@@ -102,8 +102,11 @@ class AuraNet(Detector[AuraNetConfig]):
         return self.pretrain.validated(self.encode, batch.image) if self.config.pretraining else self(batch.image)
 
     def training_pictures(self, batch: Batch) -> Tensor | None:
-        """In pre-training: original, shown, restored, true mask, predicted mask."""
-        return self.pretrain.pictures(self.encode, batch.image, batch.mask) if self.config.pretraining else None
+        """Up to eight images: the original, in pre-training what is shown and restored, true and predicted mask."""
+        if self.config.pretraining:
+            return self.pretrain.pictures(self.encode, batch.image, batch.mask)
+        image, mask = batch.image[:COLUMNS], batch.mask[:COLUMNS]
+        return sheet([image, mask, self(image).mask_logits.sigmoid()])
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """``encoder`` (both streams), ``fusion`` (their attention), ``decoder`` (mask, image), ``head`` (label)."""

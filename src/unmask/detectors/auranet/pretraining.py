@@ -16,7 +16,8 @@ from unmask.nn.decoders import log_mean_exp
 
 Encode = Callable[[Tensor], tuple[list[Tensor], list[Tensor]]]
 _VALIDATION_SEED = 0
-_COLUMNS = 8
+COLUMNS = 8
+"""Images in a picture of how training goes."""
 
 
 class Pretraining(nn.Module):
@@ -87,7 +88,7 @@ class Pretraining(nn.Module):
         Hidden patches are restored with the true patch's mean and spread where targets are normalised, as is usual.
         The mask is that of the masked pass.
         """
-        image, mask = image[:_COLUMNS], mask[:_COLUMNS]
+        image, mask = image[:COLUMNS], mask[:COLUMNS]
         output = self.masked(encode, image, torch.Generator(image.device).manual_seed(_VALIDATION_SEED))
         assert output.aux is not None and output.mask_logits is not None
         restored, hidden = output.aux["reconstruction"], output.aux["hidden"]
