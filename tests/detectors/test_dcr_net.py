@@ -256,7 +256,7 @@ def test_rine_keeps_its_tower_and_copies_only_what_learns() -> None:
     maps = detector.extractor(detector.normalize(torch.rand(1, 3, 64, 96)))
     assert maps.grid.shape == (1, 24, 16) and maps.rows == 4
     detector.prepare(images(3))
-    assert detector.evidence(torch.rand(2, 3, 64, 96))["difference"].shape == (2, 3, 64, 96)
+    assert detector.evidence(torch.rand(2, 3, 64, 96))["difference from real"].shape == (2, 3, 64, 96)
     assert all(torch.equal(v, tower[k]) for k, v in detector.extractor.fixed.state_dict().items())
 
 
@@ -272,7 +272,7 @@ def test_evidence_shows_the_place_that_differs() -> None:
     odd = torch.full((1, 3, 64, 64), 0.5)
     odd[:, :, 40:, 40:] = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(1))
     shown = detector.evidence(odd)
-    colour = shown["difference"][0, 0] - shown["difference"][0, 2]  # amber where the map is high
+    colour = shown["difference from real"][0, 0] - shown["difference from real"][0, 2]  # amber where the map is high
     assert float(colour[48:, 48:].mean()) > 2 * float(colour[:16, :16].mean())
     assert shown["nearest reals"].shape[:2] == (1, 1)
 

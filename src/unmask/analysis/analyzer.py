@@ -248,6 +248,7 @@ def _member(name: str, detector: AnyDetector, card: WeightsCard, device: str) ->
         mask_threshold=0.5 if mask is None else mask,
         sha256=card.sha256,
         command=card.command,
+        far=read_threshold(card.thresholds, "distance", name, most=2),
     )
 
 

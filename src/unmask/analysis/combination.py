@@ -49,15 +49,17 @@ def check_calibration(calibration: Calibration, where: str) -> Calibration:
     return calibration
 
 
-def read_threshold(thresholds: Mapping[str, Any], name: str, where: str) -> float | None:
-    """One entry of a card's ``thresholds``; None where validation data could not settle it.
+def read_threshold(thresholds: Mapping[str, Any], name: str, where: str, most: float = 1) -> float | None:
+    """One entry of a card's ``thresholds``, 0 to ``most``; None where validation data could not settle it.
 
     Raises:
-        WeightsError: ``bad_card`` when it is neither a probability nor null.
+        WeightsError: ``bad_card`` when it is neither such a number nor null.
     """
     value = thresholds.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1):
-        raise WeightsError("bad_card", f"{where}: threshold '{name}' must be within [0, 1] or null, got {value!r}")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most):
+        raise WeightsError(
+            "bad_card", f"{where}: threshold '{name}' must be within [0, {most:g}] or null, got {value!r}"
+        )
     return None if value is None else float(value)
 
 

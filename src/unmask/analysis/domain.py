@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from unmask.core.types import Face
 from unmask.data.intake import Decoded
+from unmask.detectors.scoring import ImageScore, reduce_logits
+from unmask.reports.evidence import Member
 from unmask.reports.facts import jpeg_quality
 
 MIN_SIDE = 96
@@ -24,6 +26,35 @@ def is_small(face: Face) -> bool:
     """
     x1, y1, x2, y2 = face.box
     return max(x2 - x1, y2 - y1) < MIN_FACE
+
+
+def distance(member: Member, result: ImageScore, face: Face | None = None) -> float | None:
+    """From the image, or one face in it, to the nearest real image a detector remembers, reduced over views as logits
+    are; None where it remembers none, or does not look at that face by itself."""
+    if result.view_nearest is None or not len(result.view_nearest):
+        return None
+    nearest = result.view_nearest[:, 0]
+    if face is None:
+        return reduce_logits(member.detector, nearest, result.views)
+    own = [n for n, view in enumerate(result.views) if view.face is face]
+    return float(nearest[own].mean()) if own and member.detector.config.view.kind == "face" else None
+
+
+def is_unfamiliar(member: Member, result: ImageScore, face: Face | None = None) -> bool:
+    """True when the image, or one face in it, is like nothing that a detector knows to be real."""
+    apart = distance(member, result, face)
+    return member.far is not None and apart is not None and apart > member.far
+
+
+def unfamiliar(results: Sequence[tuple[Member, ImageScore]]) -> tuple[str, ...]:
+    """A reason per detector that finds the image like nothing it knows to be real."""
+    return tuple(
+        f"out_of_domain: '{member.name}' remembers no real photo like this one: the nearest is "
+        f"{distance(member, result):.2f} away, for real photos rarely above {member.far:.2f}; that it found no forgery "
+        "either says little"
+        for member, result in results
+        if is_unfamiliar(member, result)
+    )
 
 
 def warnings(decoded: Decoded, faces: Sequence[Face]) -> tuple[str, ...]:

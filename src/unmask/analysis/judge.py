@@ -10,10 +10,10 @@ from functools import reduce
 import numpy as np
 
 from unmask.analysis.combination import calibrated, combined_logit
-from unmask.analysis.domain import MIN_FACE, is_small, warnings
+from unmask.analysis.domain import MIN_FACE, is_small, is_unfamiliar, unfamiliar, warnings
 from unmask.core.errors import UnmaskError
 from unmask.core.types import Face, FloatMap
-from unmask.core.verdict import FaceVerdict, Kind, Scores, Thresholds, Verdict
+from unmask.core.verdict import FaceVerdict, Kind, Scores, Thresholds, Verdict, VerdictName
 from unmask.data.intake import Decoded
 from unmask.detectors.scoring import ImageScore, by_face, probability
 from unmask.detectors.weights import Calibration
@@ -84,16 +84,18 @@ def judge(
             if value is None
             else "uncertain"
             if doubts or is_small(face)
-            else bench.thresholds.decide(value),
+            else _cautious(bench.thresholds.decide(value), any(is_unfamiliar(m, r, face) for m, r in results)),
             mask_area=_marked(heatmap, face, cut),
         )
         for face, value in zip(faces, face_scores, strict=True)
         for x1, y1, x2, y2 in [[round(edge, 1) for edge in face.box]]
     )
     verdict = bench.thresholds.decide(score)
+    strange = unfamiliar(results) if verdict != "fake" else ()
     told = [face.verdict for face in judged if face.verdict is not None]
     if doubts or (verdict == "fake" and told and "fake" not in told):  # only a face too small to judge stands out
         verdict = "uncertain"
+    verdict = _cautious(verdict, bool(strange))
     kind: Kind | None = None
     if verdict == "fake" and (scores.edited is not None or scores.generated is not None):
         kind = "edited" if (scores.edited or 0.0) >= (scores.generated or 0.0) else "generated"
@@ -110,9 +112,14 @@ def judge(
         faces=judged,
         detector=bench.name,
         weights_sha256=bench.weights_sha256,
-        reasons=(*(f"intake: {reason}" for reason in decoded.reasons), *doubts, *_remarks(bench, faces)),
+        reasons=(*(f"intake: {reason}" for reason in decoded.reasons), *doubts, *strange, *_remarks(bench, faces)),
     )
     return answer, Evidence(decoded, faces, results, heatmap, cut, last)
+
+
+def _cautious(verdict: VerdictName, unfamiliar: bool) -> VerdictName:
+    """What is like nothing known to be real, and like nothing known to be fake either, is not called real."""
+    return "uncertain" if unfamiliar and verdict == "real" else verdict
 
 
 def heat(decoded: Decoded, results: Results) -> tuple[FloatMap | None, float]:

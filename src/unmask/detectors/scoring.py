@@ -1,7 +1,8 @@
 """From images to one number each: views, logits, and their reduction, in one place for analysis and evaluation.
 
 An image becomes views as the detector's config says (``face`` or ``native``); each view gets one logit; the image's
-logit is the **maximum over faces**, each the mean over its squares, or the **mean over native crops**; the score is ``sigmoid(scale * logit + offset)``.
+logit is the **maximum over faces**, each the mean over its squares, or the **mean over native crops**; the score is
+``sigmoid(scale * logit + offset)``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ class ImageScore:
     does not localize."""
     views: tuple[View, ...]
     """The squares that were scored, in the order of ``view_logits``."""
+    view_nearest: FloatMap | None = None
+    """(V, k) distances of each view to the nearest real images the detector remembers (its ``aux["nearest"]``), nearest
+    first; None if it has no such memory."""
 
 
 def probability(logit: float, scale: float = 1.0, offset: float = 0.0) -> float:
@@ -104,6 +108,7 @@ def score_images(
     flat = [view for group in seen for view in group]
     logits: list[FloatMap] = []
     masks: list[FloatMap] = []
+    nearest: list[FloatMap] = []
     with _evaluating(detector):
         for start in range(0, len(flat), batch_size):
             pixels = np.stack([view.pixels for view in flat[start : start + batch_size]])  # (B, size, size, 3)
@@ -112,14 +117,18 @@ def score_images(
             logits.append(output.logits.float().cpu().numpy())
             if output.mask_logits is not None:
                 masks.append(output.mask_logits[:, 0].float().sigmoid().cpu().numpy())
+            if output.aux is not None and "nearest" in output.aux:
+                nearest.append(output.aux["nearest"].float().cpu().numpy())
     all_logits = np.concatenate(logits) if logits else np.zeros(0, np.float32)
     all_masks = np.concatenate(masks) if masks else None
+    all_nearest = np.concatenate(nearest) if nearest else None
     results = []
     start = 0
     for group in seen:
         stop = start + len(group)
         part = all_logits[start:stop]
         part_masks = None if all_masks is None else all_masks[start:stop]
-        results.append(ImageScore(reduce_logits(detector, part, group), part, part_masks, group))
+        part_nearest = None if all_nearest is None else all_nearest[start:stop]
+        results.append(ImageScore(reduce_logits(detector, part, group), part, part_masks, group, part_nearest))
         start = stop
     return results

@@ -29,6 +29,9 @@ class Member:
     """Of the weights file."""
     command: str
     """The command that made the weights; empty when the card does not say."""
+    far: float | None = None
+    """Farther than this from every real image it remembers, an image is like nothing it knows to be real; None where it
+    remembers none, or validation data could not settle it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

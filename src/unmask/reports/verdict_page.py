@@ -36,7 +36,11 @@ GRAD_CAM = "Grad-CAM"
 _OWN = "What this detector itself shows of its view: what it received, or how much weight it gave to which place."
 _CAPTIONS = {
     GRAD_CAM: "Amber: places whose features raise this detector's score. The strongest is shown bright, however weak "
-    "it is. Coarse; not a mask, and not a finding of its own."
+    "it is. Coarse; not a mask, and not a finding of its own.",
+    "difference from real": "Amber: places least like the nearest real photo that this detector remembers. The largest "
+    "difference is shown bright, however small it is. Coarse; not a mask.",
+    "nearest reals": "Distances to the nearest real photos that this detector remembers, nearest on top. A full bar is "
+    "the largest possible distance, 2.",
 }
 _NATIVE = ViewConfig(kind="native", size=256, crops=1)
 
@@ -74,6 +78,8 @@ class FacePanel:
     picture: Picture
     maps: tuple[tuple[str, str, str], ...]
     """Title, caption, data URI."""
+    notes: tuple[str, ...]
+    """What else the detectors have to say about it, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +225,21 @@ def _face_panel(index: int, verdict: Verdict, evidence: Evidence) -> FacePanel:
         pixels=f"{x2 - x1:.0f} x {y2 - y1:.0f}",
         picture=_picture(crop.pixels, heat, evidence.mask_threshold),
         maps=tuple((m.title, m.caption, png_uri(m.values)) for m in maps),
+        notes=tuple(printable(note) for note in _remembered(face, evidence)),
     )
+
+
+def _remembered(face: Face, evidence: Evidence) -> list[str]:
+    """How near this face is to the real photos that detectors remember."""
+    notes = []
+    for member, result in evidence.results:
+        index = next((n for n, view in enumerate(result.views) if view.face is face), None)
+        if result.view_nearest is None or index is None:
+            continue
+        told = ", ".join(f"{value:.2f}" for value in result.view_nearest[index])
+        usual = "" if member.far is None else f"; real photos are rarely farther than {member.far:.2f} from the nearest"
+        notes.append(f"Distances to the nearest real photos that '{member.name}' remembers, 0 to 2: {told}{usual}.")
+    return notes
 
 
 def _seen(face: Face, evidence: Evidence) -> list[PixelMap]:

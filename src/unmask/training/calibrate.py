@@ -171,6 +171,36 @@ def _point(
     return OperatingPoint(threshold, target, wrong, n, people, wrong / n, low, high, note)
 
 
+def far_point(nearest: npt.ArrayLike, labels: npt.ArrayLike, *, target: float = 0.01) -> dict[str, Any]:
+    """The distance to the nearest remembered real image beyond which an image is like nothing known to be real.
+
+    Split conformal: with ``n`` held-out reals, the ``ceil((n + 1) (1 - target))``-th smallest distance; a further real
+    image, taken as exchangeable with them, lies farther with a probability of at most ``target`` (Vovk et al.,
+    "Algorithmic Learning in a Random World", 2005).
+
+    Args:
+        nearest: (N,) distances of held-out images.
+        labels: (N,) 1 = fake.
+        target: share of real images called far.
+
+    Returns:
+        ``threshold`` (None with fewer than ``1 / target - 1`` reals), ``target``, ``n``, ``fakes``, the share of the
+        fakes beyond it, and a ``reason`` where there is no threshold.
+
+    >>> far_point([0.01 * i for i in range(199)] + [5.0, 0.5], [0] * 199 + [1, 1])["threshold"]
+    1.97
+    """
+    x, y = np.asarray(nearest, np.float64), np.asarray(labels).astype(bool)
+    reals = np.sort(x[~y])
+    rank = math.ceil((len(reals) + 1) * (1 - target) - 1e-9)
+    if rank > len(reals) or not len(reals):
+        reason = f"unresolvable: {len(reals)} real images, {math.ceil(1 / target - 1)} are needed for {target:g}"
+        return {"threshold": None, "target": target, "n": len(reals), "fakes": None, "reason": reason}
+    threshold = float(reals[rank - 1])
+    beyond = float((x[y] > threshold).mean()) if y.any() else None
+    return {"threshold": threshold, "target": target, "n": len(reals), "fakes": beyond, "reason": ""}
+
+
 def calibrate(
     logits: npt.ArrayLike,
     labels: npt.ArrayLike,

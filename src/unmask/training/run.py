@@ -24,7 +24,7 @@ from unmask.data.loader import make_loader
 from unmask.detectors.base import AnyDetector
 from unmask.detectors.weights import find_weights, load_state, save_weights
 from unmask.detectors.zoo import create_detector
-from unmask.training.calibrate import calibrate
+from unmask.training.calibrate import calibrate, far_point
 from unmask.training.data import build_streams, locate
 from unmask.training.feed import hold
 from unmask.training.loop import LAST, Trainer
@@ -185,9 +185,14 @@ def calibration_meta(scored: Scored, seed: int) -> dict[str, Any]:
     """Scale, offset and thresholds on held-out images; a reason where they cannot be had."""
     mask, _ = scored.mask_threshold()
     try:
-        return calibrate(scored.logits, scored.labels, scored.groups, seed=seed).to_meta(mask)
+        meta = calibrate(scored.logits, scored.labels, scored.groups, seed=seed).to_meta(mask)
     except DataError as error:
-        return {"thresholds": {"fake": None, "real": None, "mask": mask, "doubt": f"not calibrated: {error.message}"}}
+        doubt = f"not calibrated: {error.message}"
+        meta = {"thresholds": {"fake": None, "real": None, "mask": mask, "doubt": doubt}}
+    if scored.nearest is not None:
+        point = far_point(scored.nearest, scored.labels)
+        meta["thresholds"] |= {"distance": point["threshold"], "distance_point": point}
+    return meta
 
 
 def recipe_yaml(recipe: Recipe) -> str:

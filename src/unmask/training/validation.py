@@ -35,6 +35,8 @@ class Scored:
     """Share of fakes that score above their own real counterpart; nan without pairs."""
     pixels: npt.NDArray[np.int64] | None
     """(2, BINS) pixels of forged images by mask probability in steps of 1 %: all, and those truly forged."""
+    nearest: npt.NDArray[np.float64] | None = None
+    """(N,) distance to the nearest real image the detector remembers; None if it has no such memory."""
 
     def mask_threshold(self) -> tuple[float | None, float]:
         """The mask probability with the best F1 over all pixels of forged images together, and that F1.
@@ -74,7 +76,7 @@ def score(
     """
     mode = detector.training
     detector.eval()
-    logits, losses, weights, ordered = [], [], [], []
+    logits, losses, weights, ordered, nearest = [], [], [], [], []
     pixels: npt.NDArray[np.int64] | None = None
     with torch.inference_mode():
         for batch in batches:
@@ -86,6 +88,8 @@ def score(
                 losses.append(float(criterion(output, batch)[0]))
                 weights.append(len(batch))
             logits.append(output.logits.double().cpu().numpy())
+            if output.aux is not None and "nearest" in output.aux:
+                nearest.append(output.aux["nearest"][:, 0].double().cpu().numpy())
             fake, real = counterparts(batch)
             ordered.append(logits[-1][fake.numpy()] > logits[-1][real.numpy()])
             if output.mask_logits is not None:
@@ -101,6 +105,7 @@ def score(
         loss=float(np.average(losses, weights=weights)) if losses else float("nan"),
         pair_order=float(order.mean()) if len(order) else float("nan"),
         pixels=pixels,
+        nearest=np.concatenate(nearest) if nearest else None,
     )
 
 

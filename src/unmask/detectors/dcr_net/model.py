@@ -246,15 +246,15 @@ class DCRNet(Detector[DCRNetConfig]):
 
     @torch.no_grad()
     def evidence(self, image: Tensor) -> dict[str, Tensor]:
-        """``difference``: each place against the nearest real prototype, over the photo in grey, from this image's
-        mean to its maximum. ``nearest reals``: distances to the nearest prototypes as bars, nearest on top; a full bar
-        is 2, opposite vectors."""
+        """``difference from real``: each place against the nearest real prototype, over the photo in grey, from this
+        image's mean to its maximum. ``nearest reals``: distances to the nearest prototypes as bars, nearest on top; a
+        full bar is 2, opposite vectors."""
         seen = self._features(self.normalize(image))
         self._check_memory()
         keys, distance = self._nearest(seen.pooled)
         apart = torch.linalg.vector_norm(F.normalize(seen.grid, dim=2) - keys[:, :1], dim=2)  # (B, places)
         heat = above_mean(apart.unflatten(1, (1, seen.rows, -1)))
-        return {"difference": heat_overlay(image, heat), "nearest reals": bars(distance / 2)}
+        return {"difference from real": heat_overlay(image, heat), "nearest reals": bars(distance / 2)}
 
     def departures(self) -> tuple[str, ...]:
         """Where these settings differ from the plan."""
