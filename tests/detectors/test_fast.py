@@ -12,7 +12,7 @@ from unmask.core.errors import SizeError
 from unmask.detectors.base import AnyDetector
 from unmask.detectors.fast import optimize_for_inference
 from unmask.detectors.zoo import create_detector
-from unmask.nn.fuse import can_fuse, fuse
+from unmask.nn.fuse import can_fuse, can_pack, fuse
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("npr", {}),
@@ -21,6 +21,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("baseline", {"backbone": "resnetv2_50_stem_norm", "stages": 2}),
     ("mobilenet", {}),
     ("meso4", {}),
+    ("fmca_net_tiny", {}),
 ]
 
 
@@ -54,6 +55,19 @@ def test_outputs_agree_and_the_original_is_left_alone(name: str, fields: dict[st
                 assert ours.shape == theirs.shape
                 assert float((ours - theirs).abs().max()) <= 1e-4 * max(1.0, float(theirs.abs().max()))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.skipif(not can_pack(), reason="this PyTorch has no packed products of MKL")
+def test_linear_layers_of_many_rows_are_packed_and_small_ones_left() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(24, 40), nn.GELU(), nn.Linear(40, 8, bias=False)).eval()
+    for rows, packed in ((10, 0), (96, 2)):
+        x = torch.randn(2, rows // 2, 24)
+        graph = fuse(net, x)
+        assert sum(node.target is torch.ops.mkl._mkl_linear.default for node in graph.graph.nodes) == packed
+        slices = torch.randn(2, rows, 24)[:, ::2]  # not contiguous
+        with torch.inference_mode():
+            torch.testing.assert_close(graph(slices), net(slices))
 
 
 @pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no fused oneDNN convolutions")

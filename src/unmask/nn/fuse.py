@@ -1,7 +1,8 @@
 """A network in eval mode as a flat graph for the CPU: batch-norms folded, activations and sums inside convolutions.
 
 oneDNN does the work: weights are packed once for the input's size, layouts are channels-last, and each convolution
-applies its batch-norm, its activation and the addition of a shortcut while its output is still in registers.
+applies its batch-norm, its activation and the addition of a shortcut while its output is still in registers. MKL packs
+the weights of large linear layers once.
 """
 
 from __future__ import annotations
@@ -25,6 +26,16 @@ _ACTIVATIONS: dict[Any, Callable[[tuple[Any, ...]], tuple[str, list[float]]]] = 
     aten.hardswish.default: lambda _: ("hardswish", []),
     aten.hardswish_.default: lambda _: ("hardswish", []),
 }
+
+
+_ROWS = 64
+"""Fewest rows for which packing a linear layer's weights was found to pay."""
+
+
+def can_pack() -> bool:
+    """True where PyTorch was built with MKL's packed matrix products."""
+    mkl: Any = torch.backends.mkl
+    return bool(mkl.is_available()) and hasattr(torch.ops.mkl, "_mkl_linear")
 
 
 def can_fuse() -> bool:
@@ -53,6 +64,8 @@ def fuse(module: nn.Module, example: Tensor) -> fx.GraphModule:
     for node in list(graph.nodes):
         if node.target is aten.batch_norm.default:
             _fold(graph_module, node)
+        elif node.target is aten.linear.default and can_pack():
+            _pack(graph_module, node)
     if can_fuse():
         fused: set[fx.Node] = set()
         for node in list(graph.nodes):
@@ -98,6 +111,25 @@ def _fold(graph_module: fx.GraphModule, norm: fx.Node) -> None:
     conv.args = tuple(args)
     norm.replace_all_uses_with(conv)
     graph_module.graph.erase_node(norm)
+
+
+def _pack(graph_module: fx.GraphModule, linear: fx.Node) -> None:
+    """Replace a linear layer of many rows by MKL's product with weights packed for that number of rows."""
+    source: Any = linear.args[0]
+    rows = source.meta["val"].shape[:-1].numel()
+    weight = _value(graph_module, linear.args[1])
+    if rows < _ROWS or weight is None:
+        return
+    packed = torch.ops.mkl._mkl_reorder_linear_weight(weight, rows)
+    stored = _constant(graph_module, linear, "linear", packed)
+    bias = linear.args[2] if len(linear.args) > 2 else None
+    with graph_module.graph.inserting_before(linear):
+        source = graph_module.graph.call_function(aten.contiguous.default, (source,))
+        operands = (source, stored, linear.args[1], bias, rows)
+        result = graph_module.graph.call_function(torch.ops.mkl._mkl_linear.default, operands)
+    result.meta = dict(linear.meta)
+    linear.replace_all_uses_with(result)
+    graph_module.graph.erase_node(linear)
 
 
 def _only_user(node: fx.Node) -> fx.Node | None:
