@@ -32,10 +32,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "dcr_net_tiny": {"view": {"size": 64}, "bank": 16, "dropout": 0.0},
     "fmca_net": {"view": {"size": 56}, "vit_width": 96, "vit_depth": 2, "sfcm_dropout": 0.0, "dropout": 0.0},
     "fmca_net_tiny": {"view": {"size": 64}, "sfcm_dropout": 0.0, "dropout": 0.0},
-    "auranet": {
+    "auranet": {  # two of its stages: all four are the tiny one's
         "view": {"size": 64},
-        "dims": (16, 32, 64, 128),
-        "depths": (1, 1, 2, 1),
+        "dims": (16, 32),
+        "depths": (1, 1),
+        "num_haft_levels": (3, 2),
+        "attention": ("deformable", "global"),
         "decoder_embed_dim": 96,
         "dropout": 0.0,
     },
