@@ -139,11 +139,10 @@ class AuraNet(Detector[AuraNetConfig]):
         if str(source) == "timm":
             import timm
 
-            if self.config.dims[0] not in _TIMM:
-                raise WeightsError(
-                    "no_backbone", f"timm has no ConvNeXt V2 whose first stage has {self.config.dims[0]}"
-                )
-            name = f"convnextv2_{_TIMM[self.config.dims[0]]}.fcmae"
+            first = self.config.dims[0]
+            if first not in _TIMM:
+                raise WeightsError("no_backbone", f"timm has no ConvNeXt V2 that starts with {first} channels")
+            name = f"convnextv2_{_TIMM[first]}.fcmae"
             state: Mapping[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
         else:
             state, _ = read_safetensors(source)
