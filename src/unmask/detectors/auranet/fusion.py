@@ -115,9 +115,13 @@ class DeformableAttention(nn.Module):
         # Heads as rows of one small matrix product per query: nine times faster here than by products and sums.
         rows = q.float().view(-1, 1, dim) * (self.own * (dim // self.heads) ** -0.5)  # (B * HW, heads, dim)
         bias = self.bias(torch.stack([right, down], -1)).view(-1, 9, self.heads).transpose(1, 2)
-        weights = (torch.bmm(rows, k.transpose(1, 2)) + bias).softmax(2)  # (B * HW, heads, 9)
-        attended = (torch.bmm(weights, v) * self.own).sum(1)  # (B * HW, dim)
-        result: Tensor = self.out(attended.view(query.shape).to(query.dtype))
+        scores = torch.baddbmm(bias.float(), rows, k.transpose(1, 2))  # (B * HW, heads, 9)
+        # softmax(2), which on a CPU takes eight times as long for nine values.
+        weights = (scores - scores.detach().amax(2, keepdim=True)).exp()
+        weights = weights / weights.sum(2, keepdim=True)
+        every = torch.bmm(weights, v).view(-1, self.heads, self.heads, dim // self.heads)
+        attended = every.diagonal(dim1=1, dim2=2).transpose(1, 2)  # of each head its own channels
+        result: Tensor = self.out(attended.reshape(query.shape).to(query.dtype))
         return result
 
 
