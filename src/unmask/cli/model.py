@@ -12,7 +12,7 @@ from typing import Any
 
 _DEPTH = 3
 """Levels of nested modules that are listed."""
-_SHARE = 0.01
+_SHARE = 0.002
 """Of all parameters or operations: modules below both are not listed."""
 
 

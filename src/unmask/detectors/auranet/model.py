@@ -198,16 +198,36 @@ class AuraNet(Detector[AuraNetConfig]):
 
     def departures(self) -> tuple[str, ...]:
         """From the plan, one sentence each; reasons and measurements are in the family's README."""
-        return (
-            "one logit s * (cos_fake - cos_real) from a cosine classifier, as AM-Softmax needs, for two linear logits",
-            "pooled features are standardised by batch-norm before the label head",
-            "the mask has the input's size: a x2 decoder that reads the earlier stages, for 8 x 8 values",
-            "wavelets are periodised (Haar, then coif1 on its approximation), so that sizes halve exactly",
-            "SRM kernels are scaled to unit L1 norm: their gains run from 8 to 256",
-            "radial profiles are resampled to a patch's radii, so that every bin is used at every patch size",
+        config = self.config
+        haft = config.frequency_stream and config.haft
+        said = {
+            "one logit s * (cos_fake - cos_real) from a cosine classifier, as AM-Softmax needs, for two linear logits; "
+            "pooled features are standardised before it": config.head == "cosine",
+            "a x2 decoder that reads the earlier stages ends at the image's size, for 8 x 8 values": (
+                config.decoder == "pyramid"
+            ),
+            "32 x 32 values per cell of the last map, for one": config.decoder == "fcmae",
+            "no frequency stream": not config.frequency_stream,
+            "wavelets are periodised (Haar, then coif1 on its approximation), so that sizes halve exactly": (
+                config.frequency_stream
+            ),
+            "SRM kernels are scaled to unit L1 norm: their gains run from 8 to 256": (
+                config.frequency_stream and config.srm_unit_l1
+            ),
+            "HAFT is left out": config.frequency_stream and not config.haft,
+            "radial profiles are resampled to a patch's radii, so that every bin is used at every patch size": (
+                haft and config.haft_binning == "resampled"
+            ),
+            "one HAFT filter per patch, from the mean of its channels, for one per channel": (
+                haft and config.haft_context == "mean"
+            ),
             "HAFT multiplies magnitude and phase by 1 + tanh, starts as the identity, and leaves the phase of bins "
-            "that are their own conjugates alone, so that a real map stays real",
-            "context heads read log-magnitude, and phase as cosine and sine",
-            "deformable attention: nine points of its own per query and a bias on their offsets, for a bias per pair",
-            "images are continued by reflection to a multiple of 32, at least 128, and masks cropped back",
-        )
+            "that are their own conjugates alone, so that a real map stays real": haft,
+            "HAFT's context heads read log-magnitude, and phase as cosine and sine": haft,
+            "deformable attention: nine points of its own per query and a bias on their offsets, for a bias per pair": (
+                config.frequency_stream and "deformable" in config.attention
+            ),
+            f"images are continued by reflection to multiples of {config.multiple}, at least {config.smallest}, and "
+            "masks cropped back": True,
+        }
+        return tuple(sentence for sentence, applies in said.items() if applies)
