@@ -41,6 +41,11 @@ _CAPTIONS = {
     "difference is shown bright, however small it is. Coarse; not a mask.",
     "nearest reals": "Distances to the nearest real photos that this detector remembers, nearest on top. A full bar is "
     "the largest possible distance, 2.",
+    "SRM residuals": "Mean strength of ten fixed high-pass filters; the strongest hundredth is white.",
+    "wavelet details": "Mean strength of the fine details of two wavelet levels; the strongest hundredth is white.",
+    "radial gains": "What this detector multiplies the spectrum by at each of its stages, left to right: strength on top, "
+    "phase below, from coarse to fine frequencies. The line is 1: no change; a full bar is 2.",
+    "spatial | frequency": "How much of the answer's features comes from what is seen (bright) and from frequencies.",
 }
 _NATIVE = ViewConfig(kind="native", size=256, crops=1)
 

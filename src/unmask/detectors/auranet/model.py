@@ -109,7 +109,10 @@ class AuraNet(Detector[AuraNetConfig]):
         return sheet([image, mask, self(image).mask_logits.sigmoid()])
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """``encoder`` (both streams), ``fusion`` (their attention), ``decoder`` (mask, image), ``head`` (label)."""
+        """``encoder`` (both streams), ``fusion`` (their attention), ``decoder`` (mask, image), ``head`` (label).
+
+        Always all four, so that one recipe serves every setting; ``fusion`` is empty without a frequency stream.
+        """
         between = [self.encoder.fusion] if self.config.frequency_stream else []
         mixing = {id(p) for module in between for p in module.parameters()}
         decoders: list[nn.Module]
@@ -124,7 +127,7 @@ class AuraNet(Detector[AuraNetConfig]):
             "decoder": [p for module in decoders for p in module.parameters()],
             "head": [p for module in heads for p in module.parameters()],
         }
-        return {part: [p for p in parameters if p.requires_grad] for part, parameters in groups.items() if parameters}
+        return {part: [p for p in parameters if p.requires_grad] for part, parameters in groups.items()}
 
     def load_backbone(self, source: str | Path) -> LoadReport:
         """Start the encoder from a pre-training run of this design, or the spatial stream from ConvNeXt V2 (FCMAE).
