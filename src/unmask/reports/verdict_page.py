@@ -43,8 +43,8 @@ _CAPTIONS = {
     "the largest possible distance, 2.",
     "SRM residuals": "Mean strength of ten fixed high-pass filters; the strongest hundredth is white.",
     "wavelet details": "Mean strength of the fine details of two wavelet levels; the strongest hundredth is white.",
-    "radial gains": "What this detector multiplies the spectrum by at each of its stages, left to right: strength on top, "
-    "phase below, from coarse to fine frequencies. The line is 1: no change; a full bar is 2.",
+    "radial gains": "What this detector multiplies the spectrum by at each of its stages, left to right: strength on "
+    "top, phase below, from coarse to fine frequencies. The line is 1: no change; a full bar is 2.",
     "spatial | frequency": "How much of the answer's features comes from what is seen (bright) and from frequencies.",
 }
 _NATIVE = ViewConfig(kind="native", size=256, crops=1)
