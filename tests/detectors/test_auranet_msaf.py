@@ -102,7 +102,7 @@ def test_mbconv_in_its_own_words() -> None:
         return F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], layer.weight, layer.bias, 1e-6).permute(0, 3, 1, 2)
 
     with torch.no_grad():
-        wide = F.conv2d(x, module.expand.weight[..., None, None], module.expand.bias)
+        wide = F.conv2d(x, module.expand.weight[..., None, None])
         assert wide.shape[1] == 128
         wide = F.conv2d(wide, module.depthwise.weight, module.depthwise.bias, stride=2, padding=1, groups=128)
         wide = F.gelu(norm(wide, module.norm))

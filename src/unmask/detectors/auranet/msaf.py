@@ -76,7 +76,7 @@ class MBConvDown(nn.Module):
     def __init__(self, into: int, out: int) -> None:
         super().__init__()
         wide = 4 * into
-        self.expand = nn.Linear(into, wide)
+        self.expand = nn.Linear(into, wide, bias=False)  # the depthwise convolution has one
         self.depthwise = nn.Conv2d(wide, wide, 3, 2, 1, groups=wide)
         self.norm = LayerNorm2d(wide)
         self.squeeze = SqueezeExcite(wide)
