@@ -166,6 +166,20 @@ def test_logit_is_the_scaled_difference_of_two_cosines() -> None:
     assert shares_.shape == (3, 2) and torch.allclose(shares_.sum(1), torch.ones(3))
 
 
+def test_untrained_embeddings_are_almost_parallel_without_the_batch_norm() -> None:
+    random = torch.Generator().manual_seed(0)
+    images = F.interpolate(torch.rand(8, 3, 6, 6, generator=random), size=(128, 128), mode="bilinear")
+
+    @torch.no_grad()
+    def cosine(detector: AuraNet) -> float:
+        embedding = detector.train()(images).embedding
+        return float((embedding @ embedding.T)[~torch.eye(8, dtype=torch.bool)].mean())
+
+    without = tiny(dropout=0.0)
+    without.label_head.norm = torch.nn.Identity()
+    assert cosine(without) > 0.99 and cosine(tiny(dropout=0.0)) < 0.5
+
+
 def test_gradients_stay_finite_on_flat_images() -> None:
     detector = tiny().train()
     image = torch.stack([torch.zeros(3, 128, 128), torch.ones(3, 128, 128)])
