@@ -53,7 +53,7 @@ def sample(maps: Sequence[Tensor], x: Tensor, y: Tensor) -> list[Tensor]:
         (B, N, K, C) of each map.
     """
     batch, height, width, _ = maps[0].shape
-    if torch.compiler.is_exporting():
+    if torch.onnx.is_in_onnx_export():
         grid = torch.stack([normalized(x, width), normalized(y, height)], -1)
         shown = (F.grid_sample(m.permute(0, 3, 1, 2), grid, "bilinear", "border", align_corners=False) for m in maps)
         return [values.permute(0, 2, 3, 1).contiguous() for values in shown]
