@@ -44,7 +44,7 @@ def logit(model: FMCANet, images: torch.Tensor) -> torch.Tensor:
 
 
 def test_bands_are_pywavelets_on_the_image_in_unit_range() -> None:
-    branch = FrequencyBranch((4,), (1,))
+    branch = FrequencyBranch((4,), (1,), standardize=True)
     with torch.autocast("cpu", torch.bfloat16):
         bands = branch.bands(PHOTO)
     assert bands.dtype == torch.float32, "mixed precision must not round the image"
@@ -62,9 +62,18 @@ def test_the_wavelets_never_see_the_standardised_image() -> None:
     model.mean.add_(0.3)
     seen: list[torch.Tensor] = []
     assert model.frequency is not None
-    model.frequency.layers.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.frequency.norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     logit(model, PHOTO)
     torch.testing.assert_close(seen[0], before)
+
+
+def test_standardised_bands_have_one_spread() -> None:
+    branch = FrequencyBranch((4,), (1,), standardize=True).train()
+    raw = branch.bands(PHOTO).std((0, 2, 3)).unflatten(0, (4, 3))
+    assert (raw[0] > 5 * raw[1:].amax()).all(), "as they are, LL is far above every detail of this photo"
+    even = branch.norm(branch.bands(PHOTO)).detach().std((0, 2, 3))
+    assert float(even.min()) > 0.9 and float(even.max()) < 1.1
+    assert isinstance(FrequencyBranch((4,), (1,), standardize=False).norm, nn.Identity)
 
 
 def test_token_weights_differ_between_tokens_unless_averaged() -> None:
@@ -169,7 +178,8 @@ def test_who_learns_at_which_rate() -> None:
     paths = {f"ftma.paths.{i}.{j}.{kind}" for i in range(3) for j in (0, 2) for kind in ("weight", "bias")}
     rest = {"ftma.norm.weight", "ftma.norm.bias", "ftma.project.weight", "ftma.project.bias", "ftma.alpha"}
     assert found["ftma"] == paths | rest
-    assert found["frequency"] == {f"frequency.layers.{3 * i}.weight" for i in range(5)} | {
+    norm = {"frequency.norm.weight", "frequency.norm.bias"}
+    assert found["frequency"] == norm | {f"frequency.layers.{3 * i}.weight" for i in range(5)} | {
         f"frequency.layers.{3 * i + 1}.{kind}" for i in range(5) for kind in ("weight", "bias")
     }
     ways = ("query.weight", "query.bias", "key.weight", "value.weight", "out.weight", "out.bias")
@@ -183,13 +193,14 @@ def test_who_learns_at_which_rate() -> None:
     }
 
 
+LITERAL = {"ftma_pool": "mean", "standardize_bands": False, "summary": "cls"}
 VARIANTS: dict[str, dict[str, Any]] = {
     "without FTMA": {"ftma": False},
     "without SFCM": {"sfcm": False},
     "without GSFC": {"gsfc": False},
     "without the frequency branch": {"frequency": False},
-    "literal": {"ftma_pool": "mean", "summary": "cls"},
-    "literal without SFCM": {"ftma_pool": "mean", "summary": "cls", "sfcm": False},
+    "literal": LITERAL,
+    "literal without SFCM": LITERAL | {"sfcm": False},
 }
 
 
@@ -227,11 +238,11 @@ def test_every_variant_trains_all_it_has_and_shows_what_it_has(fields: dict[str,
 
 def test_the_literal_preset_is_what_the_plan_says() -> None:
     config = FMCANetConfig()
-    assert config.literal() == replace(config, ftma_pool="mean", summary="cls")
+    assert config.literal() == replace(config, **LITERAL)
     assert (config.ftma_widths, config.sfcm_heads, config.frequency_features) == ((0.25, 0.5, 1.0), 8, 128)
     assert (config.frequency_channels, config.frequency_strides) == ((64, 128, 256, 256, 128), (1, 2, 1, 2, 1))
     assert (config.ftma_alpha, config.gsfc_gamma, config.view.size) == (1e-3, 0.0, 224)
-    model = small(ftma_pool="mean", summary="cls")
+    model = small(**LITERAL)
     with torch.no_grad():
         embedding = model(PHOTO).embedding
         tokens = torch.cat(model.backbone(model.normalize(PHOTO)), 1)

@@ -54,13 +54,15 @@ class FrequencyBranch(nn.Module):
     Args:
         channels: after each 3 x 3 convolution.
         strides: of each.
+        standardize: batch-norm the bands first.
     """
 
     filters: Tensor
 
-    def __init__(self, channels: Sequence[int], strides: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], *, standardize: bool) -> None:
         super().__init__()
         self.register_buffer("filters", wavelet_filters("haar"), persistent=False)
+        self.norm = nn.BatchNorm2d(12) if standardize else nn.Identity()
         layers: list[nn.Module] = []
         for (into, out), stride in zip(itertools.pairwise([12, *channels]), strides, strict=True):
             layers += [nn.Conv2d(into, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.GELU()]
@@ -77,7 +79,7 @@ class FrequencyBranch(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] to (B, channels[-1], h, w)."""
-        x: Tensor = self.layers(self.bands(image))
+        x: Tensor = self.layers(self.norm(self.bands(image)))
         return x
 
 

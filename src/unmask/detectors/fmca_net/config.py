@@ -32,6 +32,8 @@ class FMCANetConfig(DetectorConfig):
     """Start of the learnt strength."""
     frequency: bool = True
     """The Haar branch; without it SFCM and GSFC fall away too."""
+    standardize_bands: bool = True
+    """Batch-norm on the twelve bands: as they are, LL spreads 10 to 40 times wider than the details and drowns them."""
     frequency_channels: tuple[int, ...] = (64, 128, 256, 256, 128)
     """Channels after each convolution of the frequency network."""
     frequency_strides: tuple[int, ...] = (1, 2, 1, 2, 1)
@@ -70,5 +72,5 @@ class FMCANetConfig(DetectorConfig):
             raise ConfigError("bad_config", f"ftma_widths must be shares above 0, got {self.ftma_widths}")
 
     def literal(self) -> FMCANetConfig:
-        """The plan to the letter: token weights averaged over tokens, class token and plain frequency average."""
-        return replace(self, ftma_pool="mean", summary="cls")
+        """The plan to the letter: weights averaged over tokens, bands as they are, class token, plain average."""
+        return replace(self, ftma_pool="mean", standardize_bands=False, summary="cls")

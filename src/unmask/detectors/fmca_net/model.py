@@ -53,7 +53,9 @@ class FMCANet(Detector[FMCANetConfig]):
         features = dim
         if config.frequency:
             channels = config.frequency_channels[-1]
-            self.frequency = FrequencyBranch(config.frequency_channels, config.frequency_strides)
+            self.frequency = FrequencyBranch(
+                config.frequency_channels, config.frequency_strides, standardize=config.standardize_bands
+            )
             if config.sfcm:
                 self.to_tokens = nn.Linear(channels, dim)
                 self.sfcm = SFCM(dim, config.sfcm_heads, dropout=config.sfcm_dropout, gate=config.sfcm_gate, both=read)
@@ -159,6 +161,8 @@ class FMCANet(Detector[FMCANetConfig]):
             said.append("the gate of GSFC weighs the frequency summary; the published code only concatenates")
         if config.frequency:
             said.append("wavelets see the image in [0, 1], never the standardised one")
+        if config.frequency and config.standardize_bands:
+            said.append("the bands are batch-normed before the first convolution: raw, LL drowns the details")
         if config.frequency and config.sfcm:
             said.append("SFCM's keys and values have no bias, its dropout acts on what the attention adds")
         return tuple(said)
