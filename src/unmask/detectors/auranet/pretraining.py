@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from unmask.core.types import DetectorOutput
 from unmask.detectors.auranet.config import AuraNetConfig
-from unmask.detectors.auranet.heads import PatchDecoder, mask_decoder, skips
+from unmask.detectors.auranet.heads import PatchDecoder, PooledNorm, mask_decoder, skips
 from unmask.detectors.auranet.hiding import fill_in, hide
 from unmask.nn.decoders import log_mean_exp
 
@@ -38,13 +38,15 @@ class Pretraining(nn.Module):
         pooled = channels * (1 + config.frequency_stream)
         self.image_decoder = PatchDecoder(config, channels, 3)
         self.mask_decoder = mask_decoder(config, channels)
-        self.project = nn.Sequential(nn.Linear(pooled, pooled), nn.GELU(), nn.Linear(pooled, config.projection_dim))
+        self.project = nn.Sequential(  # the batch-norm takes out what pooled LayerNorm outputs share, see the README
+            PooledNorm(pooled), nn.Linear(pooled, pooled), nn.GELU(), nn.Linear(pooled, config.projection_dim)
+        )
 
     def forward(self, spatial: Sequence[Tensor], frequency: Sequence[Tensor], size: tuple[int, int]) -> DetectorOutput:
         """Both streams' maps, finest first, to logits, mask logits at ``size`` and embeddings (B, projection_dim)."""
         last = [maps[-1] for maps in (spatial, frequency) if maps]
         mask_logits = self.mask_decoder(last[-1], skips(spatial, frequency))[..., : size[0], : size[1]].float()
-        embedding = self.project(torch.cat([x.mean((2, 3)) for x in last], 1)).float()
+        embedding = self.project(torch.cat([x.mean((2, 3)).float() for x in last], 1)).float()
         logits = log_mean_exp(mask_logits, 1.0).squeeze(1)
         return DetectorOutput(logits, mask_logits, F.normalize(embedding, dim=1))
 
