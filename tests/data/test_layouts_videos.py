@@ -16,8 +16,8 @@ from trees import clip, image, mask, problems, rows, write
 from unmask.core.errors import ConfigError, DataError
 from unmask.data.benchmarks import LAYOUTS, index_layout
 from unmask.data.benchmarks.faceforensics import METHODS
-from unmask.data.benchmarks.tree import components, even
-from unmask.data.splits import families
+from unmask.data.benchmarks.tree import even
+from unmask.data.splits import components, families
 from unmask.metrics.video import video_scores
 
 FAKE, REAL = "manipulated_sequences", "original_sequences"

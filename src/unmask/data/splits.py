@@ -9,11 +9,34 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from unmask.core.errors import DataError
 from unmask.data.manifest import SPLITS, Row
+
+
+def components(links: Iterable[Collection[str]]) -> dict[str, str]:
+    """For each name the first (in alphabetical order) of all names that links join it with.
+
+    >>> components([("003", "000"), ("001",), ("003", "007")])
+    {'003': '000', '000': '000', '001': '001', '007': '000'}
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        parent.setdefault(name, name)
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for link in links:
+        first, *rest = map(root, link)
+        for other in rest:
+            first, other = sorted((first, root(other)))
+            parent[other] = first
+    return {name: root(name) for name in parent}
 
 
 def families(rows: Sequence[Row]) -> list[str]:
@@ -26,30 +49,21 @@ def families(rows: Sequence[Row]) -> list[str]:
     >>> families([photo, fake, Row("/c.png", 0)])
     ['group:ann', 'group:ann', 'file:c.png']
     """
-    parent: dict[str, str] = {}
-
-    def root(node: str) -> str:
-        parent.setdefault(node, node)
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
 
     def own_name(row: Row) -> str:
         return f"group:{row.group}" if row.group else f"file:{row.sha256 or Path(row.path).name}"
 
-    for row in rows:
-        relatives = [f"group:{row.group}"] if row.group else []
-        relatives += [f"path:{row.pair}"] if row.pair else []
-        relatives += [f"sha256:{row.sha256}"] if row.sha256 else []
-        for relative in relatives:
-            parent[root(relative)] = root(f"path:{row.path}")
+    def names(row: Row) -> list[str]:
+        known = {"path": row.path, "group": row.group, "pair": row.pair, "sha256": row.sha256}
+        return [f"{'path' if kind == 'pair' else kind}:{name}" for kind, name in known.items() if name]
+
+    node_of = components(map(names, rows))
     best: dict[str, tuple[bool, bool, str]] = {}
     for row in rows:  # a group names its family before a file does, a photo before the fakes made from it
         rank = (not row.group, bool(row.pair), own_name(row))
-        node = root(f"path:{row.path}")
+        node = node_of[f"path:{row.path}"]
         best[node] = min(best.get(node, rank), rank)
-    return [best[root(f"path:{row.path}")][2] for row in rows]
+    return [best[node_of[f"path:{row.path}"]][2] for row in rows]
 
 
 def _unit(seed: int, name: str) -> float:

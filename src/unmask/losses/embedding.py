@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from unmask.core.errors import ConfigError, TrainingError
 from unmask.core.types import Batch, DetectorOutput
+from unmask.nn.distributed import of_all_processes
 
 
 def supcon(output: DetectorOutput, batch: Batch, *, temperature: float = 0.1) -> Tensor:
@@ -26,7 +26,7 @@ def supcon(output: DetectorOutput, batch: Batch, *, temperature: float = 0.1) ->
 
     if output.embedding is None:
         raise ConfigError("no_embedding", "supcon needs a detector that gives an embedding: leave the term out")
-    embedding, label, share = _of_all_processes(output.embedding.float(), batch.label)
+    embedding, label, share = _joint(output.embedding.float(), batch.label)
     label = label.round().long()
     fakes = int(label.sum())
     reals = len(label) - fakes
@@ -40,7 +40,7 @@ def supcon(output: DetectorOutput, batch: Batch, *, temperature: float = 0.1) ->
     return loss if share == 1 else loss.detach() + share * (loss - loss.detach())
 
 
-def _of_all_processes(embedding: Tensor, label: Tensor) -> tuple[Tensor, Tensor, int]:
+def _joint(embedding: Tensor, label: Tensor) -> tuple[Tensor, Tensor, int]:
     """Embeddings and labels of all processes that share a step, and how many there are.
 
     Only this process's rows carry a gradient. Distributed training averages gradients over the processes, so a loss
@@ -51,16 +51,7 @@ def _of_all_processes(embedding: Tensor, label: Tensor) -> tuple[Tensor, Tensor,
 
     if not (torch.is_grad_enabled() and distributed.is_available() and distributed.is_initialized()):
         return embedding, label, 1
-    world = distributed.get_world_size()
-    rows = torch.cat([embedding, label.to(embedding)[:, None]], 1)  # (B, D + 1)
-    mine = torch.tensor(len(rows), device=rows.device)
-    counts = [torch.zeros_like(mine) for _ in range(world)]
-    distributed.all_gather(counts, mine)
-    most = int(torch.stack(counts).max())  # an unreadable image makes a batch smaller
-    padded = F.pad(rows.detach(), (0, 0, 0, most - len(rows)))
-    parts = [torch.empty_like(padded) for _ in range(world)]
-    distributed.all_gather(parts, padded)
-    parts = [part[: int(count)] for part, count in zip(parts, counts, strict=True)]
-    parts[distributed.get_rank()] = rows
-    joint = torch.cat(parts)
-    return joint[:, :-1], joint[:, -1].detach(), world
+    rank = label.new_full(label.shape, distributed.get_rank())
+    rows, labels, owner = of_all_processes(embedding.detach(), label, rank)
+    mine = (owner == distributed.get_rank())[:, None].expand_as(rows)
+    return rows.masked_scatter(mine, embedding), labels, distributed.get_world_size()

@@ -12,8 +12,9 @@ import re
 from functools import partial
 from pathlib import PurePosixPath
 
-from unmask.data.benchmarks.tree import About, Clip, Tree, components
+from unmask.data.benchmarks.tree import About, Clip, Tree
 from unmask.data.sources import LABELS
+from unmask.data.splits import components
 
 PARTS = {"Celeb-real": 0, "YouTube-real": 0, "Celeb-synthesis": 1}
 _LIST = "List_of_testing_videos.txt"

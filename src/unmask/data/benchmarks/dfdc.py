@@ -14,8 +14,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from unmask.core.errors import DataError
-from unmask.data.benchmarks.tree import FRAME_FOLDERS, About, Clip, Tree, components, one_of
+from unmask.data.benchmarks.tree import FRAME_FOLDERS, About, Clip, Tree, one_of
 from unmask.data.sources import SPLIT_NAMES
+from unmask.data.splits import components
 
 _LABELS = {"REAL": 0, "FAKE": 1, "real": 0, "fake": 1, "0": 0, "1": 1}
 

@@ -13,8 +13,9 @@ from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from unmask.data.benchmarks.tree import FRAME_FOLDERS, About, Clip, Tree, components
+from unmask.data.benchmarks.tree import FRAME_FOLDERS, About, Clip, Tree
 from unmask.data.manifest import SPLITS
+from unmask.data.splits import components
 
 QUALITIES = ("raw", "c0", "c23", "c40")
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 from unmask.core.errors import DataError
 from unmask.core.files import write_text
 from unmask.data.benchmarks import celebdf, faceforensics
-from unmask.data.benchmarks.tree import components, even, natural, one_of
+from unmask.data.benchmarks.tree import even, natural, one_of
 from unmask.data.manifest import SPLITS, Row
 from unmask.data.sources import SPLIT_NAMES, Problem
+from unmask.data.splits import components
 
 _FF = {
     "FF-DF": "Deepfakes",

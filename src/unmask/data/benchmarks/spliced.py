@@ -25,8 +25,9 @@ import numpy.typing as npt
 
 from unmask.core.errors import DataError
 from unmask.core.files import atomic_path
-from unmask.data.benchmarks.tree import About, Tree, components, one_of
+from unmask.data.benchmarks.tree import About, Tree, one_of
 from unmask.data.intake import decode
+from unmask.data.splits import components
 
 Mask = npt.NDArray[np.bool_]
 

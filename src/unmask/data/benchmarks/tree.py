@@ -63,29 +63,6 @@ def even(items: Sequence[T], count: int | None) -> Sequence[T]:
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
-def components(links: Iterable[Collection[str]]) -> dict[str, str]:
-    """For each name the first (in alphabetical order) of all names that links join it with.
-
-    >>> components([("003", "000"), ("001",), ("003", "007")])
-    {'003': '000', '000': '000', '001': '001', '007': '000'}
-    """
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        parent.setdefault(name, name)
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    for link in links:
-        first, *rest = map(root, link)
-        for other in rest:
-            first, other = sorted((first, root(other)))
-            parent[other] = first
-    return {name: root(name) for name in parent}
-
-
 class Tree:
     """The files below ``root``, and the rows and problems an adapter finds in them.
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from unmask.core.errors import TrainingError
 from unmask.core.types import Batch
-from unmask.detectors.dcr_net.bank import MemoryBank, of_all_processes, prototypes
+from unmask.detectors.dcr_net.bank import MemoryBank, prototypes
 from unmask.detectors.dcr_net.config import DCRNetConfig
+from unmask.nn.distributed import of_all_processes
 
 
 class Memory(nn.Module):
