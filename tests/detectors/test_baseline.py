@@ -12,7 +12,7 @@ import torch
 from unmask.core.errors import ConfigError
 from unmask.detectors.zoo import create_detector
 
-DATA = os.environ.get("UNMASK_DATA")
+RESNET = Path(os.environ.get("UNMASK_DATA", "")) / "backbones/resnetv2_50_stem_norm.gluon_in1k_stages123.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_settings_that_contradict_or_do_not_exist(fields: dict[str, Any], messag
         create_detector("baseline", **fields)
 
 
-@pytest.mark.skipif(not DATA, reason="UNMASK_DATA is not set: no pretrained backbones at hand")
+@pytest.mark.skipif(not RESNET.is_file(), reason="UNMASK_DATA with the pretrained backbones is not set")
 def test_pretrained_mean_and_deviation_come_along() -> None:
-    path = Path(str(DATA)) / "backbones" / "resnetv2_50_stem_norm.gluon_in1k_stages123.safetensors"
+    path = RESNET
     model = create_detector("baseline", backbone="resnetv2_50_stem_norm", stages=3)
     model.mean.zero_()
     report = model.load_backbone(path)

@@ -85,7 +85,7 @@ def build(cls: type[T], values: Mapping[str, Any] | None, where: str = "") -> T:
     128
     >>> build(ViewConfig, {"sise": 128})
     Traceback (most recent call last):
-    unmask.core.errors.ConfigError: unknown key 'sise' (did you mean 'size'?); known: kind, size, margin, crops
+    unmask.core.errors.ConfigError: unknown key 'sise' (did you mean 'size'?); known: kind, size, margin, wider, crops
     """
     if values is None:
         values = {}
