@@ -57,8 +57,9 @@ def test_a_detection_loads_no_training_or_plotting_library(portrait: Path, tiny_
 def test_ctrl_c_leaves_finished_results_whole(portrait: Path, tiny_weights: Path, tmp_path: Path) -> None:
     words = ["detect", "-", "--json", "--report", tmp_path / "out", "--detector", tiny_weights / "edited.safetensors"]
     process = subprocess.Popen(
-        [*UNMASK, *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [*UNMASK, *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests run in the background inherit "ignore"
+    )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(f"{portrait}\n" * 8)
     process.stdin.flush()  # stdin stays open: the command waits for more
