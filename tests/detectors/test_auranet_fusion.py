@@ -80,7 +80,7 @@ def test_sampling_is_grid_sample_with_its_gradients(height: int, width: int, see
     points = 12 * torch.rand(2, 4, 5, 2, generator=random, dtype=torch.float64) - 3
     x, y = (p.clone().requires_grad_() for p in points.unbind(-1))
     upstream = torch.randn(2, 4, 5, 3, generator=random, dtype=torch.float64)
-    ours = sample([cells], x, y)[0]
+    ours = sample(cells, x, y)
     grid = torch.stack([normalized(x, width), normalized(y, height)], -1)
     theirs = F.grid_sample(cells.permute(0, 3, 1, 2), grid, padding_mode="border", align_corners=False)
     torch.testing.assert_close(ours, theirs.permute(0, 2, 3, 1))
