@@ -44,6 +44,16 @@ class Face:
     frontal face), or None when the box came from a file."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Landmarks:
+    """Dense points of one face in an upright image."""
+
+    points: npt.NDArray[np.float32]
+    """(468, 2) x and y in continuous image pixels, in the order of the MediaPipe face mesh."""
+    score: float = 1.0
+    """How sure it is that these are points of a face, 0 to 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class ViewConfig:
     """How an image becomes detector inputs. Part of every detector's config, so it travels with the weights."""

@@ -1,0 +1,30 @@
+"""Every feature there is: a table one can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from unmask.core.errors import ConfigError
+from unmask.features.base import Feature
+
+_ALL: tuple[Feature, ...] = ()
+
+FEATURES: dict[str, Feature] = {feature.name: feature for feature in _ALL}
+"""By name, in the order of the catalogue."""
+
+
+def find_features(names: Iterable[str] | None = None) -> list[Feature]:
+    """The features of these names, or all.
+
+    Raises:
+        ConfigError: no such feature; the message names the nearest.
+    """
+    found = []
+    for name in FEATURES if names is None else names:
+        if name not in FEATURES:
+            near = get_close_matches(name, FEATURES, n=1)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            raise ConfigError("unknown_feature", f"no feature '{name}'{hint}; there are: {', '.join(FEATURES)}")
+        found.append(FEATURES[name])
+    return found

@@ -1,0 +1,1 @@
+"""Studies: many measurements of one question, and the page that answers it."""
