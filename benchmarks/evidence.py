@@ -5,8 +5,8 @@
     UNMASK_DATA=/data python benchmarks/evidence.py development STUDY OUT [--boxes FILE] [--sets ...]
     python benchmarks/evidence.py cost STUDY
 
-STUDY is a row of evidence_studies.py: ``auranet`` (its parts), ``families`` (the designs against each other), ``fmca`` and
-``dcr`` (their parts), ``rules`` (how DCR-Net's memory is kept). ``train`` runs `unmask train` once per option and seed;
+STUDY is a row of evidence_studies.py: ``auranet`` (its parts), ``families`` (the designs against each other), ``fmca``
+and ``dcr`` (their parts), ``rules`` (how DCR-Net's memory is kept). ``train`` runs `unmask train` once per option and seed;
 options differ from their study's reference in the settings that the table names, all see the same number of images,
 the same people, forgeries and post-processing, 128 pixels or less, and the same validation: people that were not
 trained on, half of the forgeries of kinds that were not trained on (upsample, warp, retouch, resynthesis_part). Where a
@@ -57,7 +57,7 @@ def settings(study: Study, option: Option, samples: int, seed: int, words: list[
     values |= {"data.post": {"untouched": 0.25, "resize": 0.15, "blur": 0.08, "sharpen": 0.05, "noise": 0.08}}
     values |= {"validation.forgeries": dict.fromkeys([*TRAINED_KINDS, *LEFT_OUT], 1.0), "validation.split": "val"}
     values |= {"validation.every": 1e6, "validation.samples": 640}  # one validation, of the last weights
-    values |= {"epochs": 1e6, "max_samples": samples, "max_minutes": None, "batch_size": 32, "ema_decay": 0.99}
+    values |= {"epochs": 1e6, "max_samples": samples, "max_minutes": None, "batch_size": 16, "ema_decay": 0.99}
     values |= {"precision": "fp32", "threads": 1, "workers": 1, "seed": seed, "checkpoint_every": 50}
     own = option.changes if option.recipe else study.common | option.changes
     return values | own | parse_overrides(words)
@@ -286,8 +286,8 @@ def main() -> int:
         verb.add_argument("study", choices=list(STUDIES))
     for verb in (first, second):
         verb.add_argument("out", type=Path)
-    first.add_argument("--samples", type=int, default=4000, help="images per option and seed")
-    first.add_argument("--pretrain-samples", type=int, default=4000)
+    first.add_argument("--samples", type=int, default=4800, help="images per option and seed")
+    first.add_argument("--pretrain-samples", type=int, default=4800)
     first.add_argument("--seeds", type=int, default=3)
     second.add_argument("--boxes", type=Path, help="face boxes file; else faces are searched (slower)")
     second.add_argument("--sets", nargs="*", choices=DEVELOPMENT, default=list(DEVELOPMENT))

@@ -92,7 +92,6 @@ STUDIES = {
             "FTMA weights averaged over tokens": parts(ftma_pool="mean"),
         },
         FMCA,
-        screen=False,
     ),
     "dcr": Study(
         "dcr_net_tiny.yaml",
@@ -103,7 +102,6 @@ STUDIES = {
             "literal": parts(momentum=0.0, single_share=0.0, views=False, difference="raw", tokens="one"),
         },
         DCR,
-        screen=False,
     ),
     "rules": Study(
         "dcr_net_tiny.yaml",
