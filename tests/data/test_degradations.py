@@ -20,18 +20,35 @@ def photo() -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", d.DEGRADATIONS)
-def test_keeps_shape_changes_pixels_and_depends_on_the_draw_only(name: str, photo: np.ndarray) -> None:
+def test_changes_pixels_keeps_the_place_it_names_and_depends_on_the_draw_only(name: str, photo: np.ndarray) -> None:
     before = photo.copy()
+    row = d.DEGRADATIONS[name]
     distances = []
     for severity in range(1, 6):
-        one = d.DEGRADATIONS[name](photo, severity, np.random.default_rng(1))
-        two = d.DEGRADATIONS[name](photo, severity, np.random.default_rng(1))
-        assert one.shape == photo.shape and one.dtype == np.uint8
+        one = row(photo, severity, np.random.default_rng(1))
+        two, place = row.edit(photo, severity, np.random.default_rng(1))
+        assert one.dtype == np.uint8 and one.shape[2] == 3
         assert (one == two).all()
-        distances.append(np.abs(one.astype(float) - photo).mean())
+        assert place.before == photo.shape[:2] and place.after == one.shape[:2]
+        if not row.moves:
+            assert not place.moved and one.shape == photo.shape
+        back = np.stack([place.back(np.ascontiguousarray(one[..., c], np.float32)) for c in range(3)], -1)
+        known = ~np.isnan(back)
+        lost = 255 * (~known).mean()  # what was cut away counts as far away
+        distances.append(np.abs(back - photo)[known].mean() + lost)
     assert (photo == before).all()
     assert distances[0] > 0
     assert distances == sorted(distances), "a higher severity must be further from the photo"
+
+
+def test_the_rows_that_training_and_older_results_rest_on_are_as_they_were(photo: np.ndarray) -> None:
+    old = {"jpeg": (90, 75, 60, 45, 30), "jpeg_twice": (95, 85, 70, 55, 40), "webp": (90, 75, 60, 40, 20),
+           "resize": (0.85, 0.7, 0.5, 0.35, 0.25), "blur": (0.5, 1, 1.5, 2, 3), "sharpen": (0.3, 0.6, 1, 1.5, 2),
+           "noise": (2, 4, 8, 12, 16), "gamma": (1.15, 1.3, 1.45, 1.6, 1.8), "contrast": (0.9, 0.8, 0.7, 0.6, 0.5),
+           "brightness": (10, 20, 30, 40, 50)}  # fmt: skip
+    assert list(d.DEGRADATIONS)[: len(old)] == list(old)
+    assert {name: d.DEGRADATIONS[name].levels for name in old} == old
+    assert [name for name, row in d.DEGRADATIONS.items() if row.moves] == ["crop", "screenshot", "messenger"]
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.2])

@@ -1,8 +1,9 @@
-"""What happens to a photo on its way: codecs, resizing, blur, noise, tone. Pure functions on decoded pixels.
+"""What happens to a photo on its way: codecs, resizing, blur, noise, tone, overlays. Pure functions on decoded pixels.
 
-Every function maps uint8 RGB (H, W, 3) to a new array of the same shape; nothing here moves content, so masks stay
-aligned. :data:`DEGRADATIONS` names them with five severities each (robustness sweeps); :func:`post_process` draws one
-random chain and applies it to several images alike (training pairs).
+Every function maps uint8 RGB (H, W, 3) to a new array. :data:`DEGRADATIONS` names them with five severities each
+(robustness sweeps, the image-editing benchmark); three of its rows move content (``crop``, ``screenshot``,
+``messenger``) and say where to, all others keep every pixel's place. :func:`post_process` draws one random chain and
+applies it to several images alike (training pairs).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from PIL import Image
 
 from unmask.core.errors import ConfigError
 from unmask.core.types import UInt8Image
+from unmask.data.overlays import beauty, screenshot, sticker, text
+from unmask.data.placement import Placement, crop_window, scaled
 
 Sampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 _FACTORS = {
@@ -119,13 +122,44 @@ def recolour(
     return u8(cv2.transform(image, np.concatenate([matrix, shift], 1)))
 
 
+def messenger(image: UInt8Image, hops: int) -> tuple[UInt8Image, Placement]:
+    """Sent on ``hops`` times: each time a JPEG of quality 72 (4:2:0), 0.85 of the size, and such a JPEG again.
+
+    Returns:
+        The smaller photo, and where its content came from.
+    """
+    shape = image.shape[0], image.shape[1]
+    for _ in range(hops):
+        image = jpeg(image, 72)
+        image = jpeg(scaled((image.shape[0], image.shape[1]), 0.85).image(image), 72)
+    after = image.shape[0], image.shape[1]
+    return image, Placement(shape, after, 0, 0, after)
+
+
+def crop(image: UInt8Image, share: float, rng: np.random.Generator) -> tuple[UInt8Image, Placement]:
+    """A random window that keeps ``share`` of each side."""
+    place = crop_window((image.shape[0], image.shape[1]), share, rng)
+    return place.image(image), place
+
+
+Apply = Callable[[UInt8Image, float, np.random.Generator], UInt8Image]
+Move = Callable[[UInt8Image, float, np.random.Generator], tuple[UInt8Image, Placement]]
+
+
 class Degradation(NamedTuple):
     """A named degradation: ``apply(image, level, rng)`` and the level of each severity from 1 to 5."""
 
-    apply: Callable[[UInt8Image, float, np.random.Generator], UInt8Image]
+    apply: Apply
     levels: tuple[float, float, float, float, float]
     unit: str
     """What the level is."""
+    move: Move | None = None
+    """The same with where the content went, for a degradation that moves it; None: every pixel keeps its place."""
+
+    @property
+    def moves(self) -> bool:
+        """True when content moves, so that masks and faces have to go with it (see :meth:`edit`)."""
+        return self.move is not None
 
     def __call__(self, image: UInt8Image, severity: int, rng: np.random.Generator) -> UInt8Image:
         """Degrade uint8 RGB (H, W, 3) at severity 1 (light) to 5 (strong).
@@ -133,9 +167,26 @@ class Degradation(NamedTuple):
         Raises:
             ConfigError: severity is not 1 to 5.
         """
+        return self.apply(image, self._level(severity), rng)
+
+    def edit(self, image: UInt8Image, severity: int, rng: np.random.Generator) -> tuple[UInt8Image, Placement]:
+        """The same image as from a call, and where the photo's content lies in it.
+
+        Raises:
+            ConfigError: severity is not 1 to 5.
+        """
+        if self.move is not None:
+            return self.move(image, self._level(severity), rng)
+        return self(image, severity, rng), Placement.still((image.shape[0], image.shape[1]))
+
+    def _level(self, severity: int) -> float:
         if severity not in (1, 2, 3, 4, 5):
             raise ConfigError("bad_severity", f"severity must be 1 to 5, got {severity!r}")
-        return self.apply(image, self.levels[severity - 1], rng)
+        return self.levels[severity - 1]
+
+
+def _moving(move: Move, levels: tuple[float, float, float, float, float], unit: str) -> Degradation:
+    return Degradation(lambda image, level, rng: move(image, level, rng)[0], levels, unit, move)
 
 
 DEGRADATIONS: dict[str, Degradation] = {
@@ -151,7 +202,18 @@ DEGRADATIONS: dict[str, Degradation] = {
     "gamma": Degradation(lambda i, g, _: tone(i, gamma=g), (1.15, 1.3, 1.45, 1.6, 1.8), "exponent"),
     "contrast": Degradation(lambda i, c, _: tone(i, contrast=c), (0.9, 0.8, 0.7, 0.6, 0.5), "factor"),
     "brightness": Degradation(lambda i, b, _: tone(i, brightness=b), (10, 20, 30, 40, 50), "levels added"),
+    "saturation": Degradation(lambda i, f, _: recolour(i, saturation=f), (0.85, 0.7, 0.5, 0.3, 0.0), "factor"),
+    "beauty": Degradation(lambda i, s, _: beauty(i, s), (10, 20, 30, 45, 60), "levels smoothed on skin"),
+    "text": Degradation(text, (0.03, 0.05, 0.07, 0.09, 0.12), "letter height over shorter side"),
+    "sticker": Degradation(sticker, (0.08, 0.12, 0.18, 0.24, 0.3), "diameter over shorter side"),
+    "crop": _moving(crop, (0.95, 0.9, 0.85, 0.8, 0.7), "share of each side kept"),
+    "screenshot": _moving(screenshot, (0.95, 0.85, 0.75, 0.6, 0.5), "size on screen"),
+    "messenger": _moving(
+        lambda i, n, _: messenger(i, int(n)), (1, 2, 3, 4, 5), "times sent: JPEG 72, size x 0.85, JPEG 72"
+    ),
 }
+"""Every row by name. The overlays (``beauty``, ``text``, ``sticker``) leave the mask of a real edit as it is: they are
+no forgery."""
 
 
 @dataclass(frozen=True)
