@@ -1,4 +1,4 @@
-"""What there is: detector designs, shipped weights, forgeries, degradations, layouts of data sets."""
+"""What there is: detector designs, shipped weights, features, forgeries, degradations, layouts of data sets."""
 
 from __future__ import annotations
 
@@ -19,6 +19,17 @@ def _weights() -> Mapping[str, str]:
     return {
         name: f"{card.detector}, answers: {card.answers}, sha256 {card.sha256[:12]}" for name, card in cards.items()
     }
+
+
+def _features() -> Mapping[str, str]:
+    from unmask.features.catalogue import COST_MS, FEATURES
+
+    lines = {}
+    for name, feature in FEATURES.items():
+        needs = f", needs {' and '.join(feature.needs)}" if feature.needs else ""
+        cost = f", {COST_MS[name]:.3g} ms" if name in COST_MS else ""
+        lines[name] = f"{' and '.join(feature.kinds)}{needs}{cost}: {feature.line} ({feature.paper})"
+    return lines
 
 
 def _forgeries() -> Mapping[str, str]:
@@ -42,6 +53,7 @@ def _layouts() -> Mapping[str, str]:
 TABLES: dict[str, Callable[[], Mapping[str, str]]] = {
     "detectors": _detectors,
     "weights": _weights,
+    "features": _features,
     "forgeries": _forgeries,
     "degradations": _degradations,
     "layouts": _layouts,

@@ -38,7 +38,10 @@ VERBS: dict[str, Verb] = {
     "data preview": Verb("unmask.cli.data_preview", "a contact sheet of every class, edited regions outlined"),
     "data audit": Verb("unmask.cli.data_audit", "look for leaks and shortcuts in a manifest"),
     "data forge": Verb("unmask.cli.data_forge", "make forgeries with exact masks from a folder of real photos"),
-    "list": Verb("unmask.cli.listing", "what there is: detectors, weights, forgeries, degradations, data-set layouts"),
+    "features extract": Verb("unmask.cli.features_extract", "measure forensic features of labelled images, once"),
+    "list": Verb(
+        "unmask.cli.listing", "what there is: detectors, weights, features, forgeries, degradations, data-set layouts"
+    ),
     "model": Verb("unmask.cli.model", "a detector's card: parameters, FLOPs, shapes, departures from its paper"),
     "export": Verb("unmask.cli.export", "ONNX with a parity certificate"),
     "doctor": Verb("unmask.cli.doctor", "what is installed, what is missing, how to get it"),
@@ -74,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _split_verb(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Find the verb at the start of the command line: one word, or two for ``data ...``."""
+    """Find the verb at the start of the command line: one word, or two as in ``data index``."""
     for length in (2, 1):
         name = " ".join(words[:length])
         if len(words) >= length and name in VERBS:
@@ -108,14 +111,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not words:
             parser.print_help()
             return 0
-        if words[0] == "data" and (len(words) == 1 or words[1] in ("-h", "--help")):
-            print(f"usage: unmask data VERB [-h] ...\n\n{_table('data ')}", end="")
+        grouped = any(verb.startswith(f"{words[0]} ") for verb in VERBS)
+        if grouped and (len(words) == 1 or words[1] in ("-h", "--help")):
+            print(f"usage: unmask {words[0]} VERB [-h] ...\n\n{_table(f'{words[0]} ')}", end="")
             return 0
         if words[0].startswith("-"):
             parser.parse_args(words)
         from difflib import get_close_matches
 
-        asked = " ".join(words[:2]) if words[0] == "data" else words[0]
+        asked = " ".join(words[:2]) if grouped else words[0]
         near = get_close_matches(asked, VERBS, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         parser.exit(2, f"unmask: unknown verb '{asked}'{hint} (see unmask --help)\n")

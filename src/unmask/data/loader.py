@@ -12,7 +12,6 @@ batches. What a batch holds depends only on the stream (with its seed), the epoc
 from __future__ import annotations
 
 import logging
-import multiprocessing
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -22,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from unmask.core.errors import DataError, UnmaskError
 from unmask.core.types import Batch, Sample, collate
 from unmask.data.labelled import ManifestStream
+from unmask.data.parallel import clean_context, quiet_worker
 
 __all__ = ["BatchLoader", "ManifestStream", "SampleStream", "make_loader"]
 
@@ -89,23 +89,6 @@ def _identity(fetched: Any) -> Any:
     return fetched
 
 
-def _quiet_worker(_: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(0)  # one worker, one core
-
-
-def _context(workers: int) -> Any:
-    """Workers start clean (no fork of a process that holds threads); torch is imported once for all of them."""
-    if workers == 0:
-        return None
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["unmask.data.loader"])
-    return context
-
-
 class BatchLoader(Iterator[Batch]):
     """Batches of one epoch, in order; made by :func:`make_loader`."""
 
@@ -122,8 +105,8 @@ class BatchLoader(Iterator[Batch]):
             sampler=range(start_batch, len(batches)),
             num_workers=workers,
             collate_fn=_identity,
-            worker_init_fn=_quiet_worker if workers else None,
-            multiprocessing_context=_context(workers),
+            worker_init_fn=quiet_worker if workers else None,
+            multiprocessing_context=clean_context() if workers else None,
             generator=torch.Generator(),  # its own, so that the process's random state is left alone
         )
         self._iterator: Iterator[_Fetched] | None = iter(loader)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -102,6 +103,28 @@ def split_rows(rows: Sequence[Row], sizes: Mapping[str, float], seed: int = 0) -
         count = len(set(families(rows)))
         raise DataError("empty_split", f"'{empty[0]}' got none of {count} families; use another seed or a larger share")
     return result
+
+
+def draw_families(rows: Sequence[Row], count: int, seed: int = 0) -> list[Row]:
+    """At most ``count`` rows, whole families drawn at random, in the order they had.
+
+    Families come in an order that depends on the seed and their names alone; one that no longer fits is passed over.
+
+    Raises:
+        DataError: ``bad_count``: ``count`` is below 1, or no family is small enough.
+    """
+    names = families(rows)
+    sizes = Counter(names)
+    chosen: set[str] = set()
+    left = count
+    for name in sorted(sizes, key=lambda name: (_unit(seed, name), name)):
+        if sizes[name] <= left:
+            chosen.add(name)
+            left -= sizes[name]
+    if not chosen:
+        smallest = f"; the smallest of {len(sizes)} families has {min(sizes.values())} images" if sizes else ""
+        raise DataError("bad_count", f"cannot draw {count} images without parting relatives{smallest}")
+    return [row for row, name in zip(rows, names, strict=True) if name in chosen]
 
 
 def folds(rows: Sequence[Row], count: int, seed: int = 0) -> list[int]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from unmask.core.errors import ConfigError
 from unmask.core.types import Face, Landmarks, UInt8Image, ViewConfig
 from unmask.data.views import views
 from unmask.nn.maps import PixelMap, create_map
@@ -65,6 +66,8 @@ class Feature(ABC):
     needs: ClassVar[tuple[Need, ...]] = ()
     version: ClassVar[int] = 1
     """Raised whenever its values change; part of the cache's key."""
+    fingerprint: str = ""
+    """Hash of the weights its values depend on; part of the cache's key."""
     map_name: ClassVar[str | None] = None
     """Its map in :data:`unmask.nn.maps.MAPS`, for features of kind ``map``."""
 
@@ -84,6 +87,20 @@ class Feature(ABC):
         results = [Measured(why) if why is not None else next(found) for why in lacking]
         return [self._checked(result) for result in results]
 
+    @property
+    def lacks_weights(self) -> bool:
+        """It needs weights and has none: every image would be ``weights_missing``."""
+        return "weights" in self.needs and not self.fingerprint
+
+    def with_weights(self, source: str) -> Feature:
+        """The same feature with the weights of a file (see the feature for what it takes).
+
+        Raises:
+            ConfigError: it takes none.
+            WeightsError: the file is missing, damaged or does not fit.
+        """
+        raise ConfigError("bad_config", f"feature '{self.name}' takes no weights, got '{source}'")
+
     def create_map(self, **options: Any) -> PixelMap:
         """The feature as a torch module over batches (B, 3, H, W) in [0, 1], usable as a stream of a network.
 
@@ -95,6 +112,8 @@ class Feature(ABC):
         return create_map(self.map_name, **options)
 
     def _lacking(self, subject: Subject) -> Status | None:
+        if self.lacks_weights:
+            return "weights_missing"
         if "frames" in self.needs and len(subject.frames) < 2:
             return "needs_frames"
         if "face" in self.needs and subject.face is None:

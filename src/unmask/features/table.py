@@ -99,7 +99,12 @@ def read_features(path: str | Path) -> FeatureTable:
     values, status = {}, {}
     for name, entries in columns.items():
         status[name] = np.array(table[f"{name}.status"].to_pylist(), object)
-        blank = [np.nan] * len(entries)
-        lists = [blank if row is None else row for row in table[name].to_pylist()]
-        values[name] = np.array(lists, np.float32).reshape(len(table), len(entries))
+        lists = table[name].combine_chunks()
+        if lists.type != pa.list_(pa.float32(), len(entries)):
+            raise DataError("bad_features", f"{path}: '{name}' must be {len(entries)} floats a row, not {lists.type}")
+        values[name] = np.full((len(table), len(entries)), np.nan, np.float32)
+        there = ~np.asarray(lists.is_null())
+        if (there != (status[name] == "ok")).any():
+            raise DataError("bad_features", f"{path}: '{name}' has values where '{name}.status' says it has none")
+        values[name][there] = np.asarray(lists.flatten()).reshape(-1, len(entries))  # only rows that are not null
     return FeatureTable(rows, values, status, columns, dict(about.get("about", {})))
