@@ -19,7 +19,7 @@ needs_data = pytest.mark.skipif(not DATA, reason="UNMASK_DATA is not set: no pre
 def test_names_people_use_are_timms_current_names() -> None:
     import timm
 
-    for name in ("Xception", "EfficientNet", "MobileNet", "MobileNetV3", "MobileNet-V2", "EfficientNet_B4", "ResNet"):
+    for name in ("Xception", "EfficientNet", "MobileNet", "MobileNetV3", "MobileNet-V2", "EfficientNet_B4", "CoAtNet"):
         assert resolve_backbone(name) in timm.list_models(), name
     with pytest.raises(ConfigError, match="efficientnet_b0"):
         resolve_backbone("eficientnet_b0")
@@ -33,6 +33,13 @@ def test_maps_have_the_declared_channels_and_strides(name: str) -> None:
         (c, 64 // s, 96 // s) for c, s in zip(net.channels, net.strides, strict=True)
     ]
     assert net.strides[-1] == 16
+
+
+def test_networks_of_one_size_say_which() -> None:
+    net = Backbone("coatnet_pico_rw_224", stages=3, in_channels=1, image_size=64).eval()
+    assert net.image_size == 64 and net.strides == (2, 4, 8, 16)
+    assert net(torch.rand(1, 1, 64, 64))[-1].shape == (1, net.channels[-1], 4, 4)
+    assert Backbone("resnet18", stages=1, image_size=64).image_size is None
 
 
 def test_what_lies_deeper_is_not_built() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unmask.core.errors import ConfigError
 from unmask.core.types import Batch, DetectorOutput
+from unmask.losses.cascade import cascade_consistency, cascade_local, cascade_mask, mask_smooth, mask_sparse
 from unmask.losses.embedding import supcon
 from unmask.losses.image import reconstruction
 from unmask.losses.label import am_softmax, bce, focal, rank, unsharp_bias
@@ -33,6 +34,11 @@ TERMS: dict[str, Term] = {
     "anomaly": anomaly,
     "contrastive": contrastive,
     "info_nce": info_nce,
+    "cascade_mask": cascade_mask,
+    "cascade_local": cascade_local,
+    "cascade_consistency": cascade_consistency,
+    "mask_smooth": mask_smooth,
+    "mask_sparse": mask_sparse,
 }
 
 

@@ -28,6 +28,7 @@ ALIASES = {
     "mobilenetv4": "mobilenetv4_conv_small",
     "resnet": "resnet50",
     "convnext": "convnext_tiny",
+    "coatnet": "coatnet_0_rw_224",
 }
 """Names people use (any case, dashes and underscores ignored) for timm's; ``Xception`` is the 2017 network."""
 
@@ -153,16 +154,27 @@ def _mobilenetv2_e1(in_channels: int, stages: int) -> tuple[nn.Module, list[int]
     return _from_info(getter, "model.")
 
 
-def _timm(name: str, in_channels: int, stages: int) -> tuple[nn.Module, list[int], list[int], list[str]]:
+def _fixed_size(name: str) -> bool:
+    """True for a network of timm's that is built for one size of image (its attention knows places by number)."""
     import timm
 
+    config: Any = None if name in _LOCAL else timm.get_pretrained_cfg(name)
+    return bool(config is not None and config.fixed_input_size)
+
+
+def _timm(
+    name: str, image_size: int | None, in_channels: int, stages: int
+) -> tuple[nn.Module, list[int], list[int], list[str]]:
+    import timm
+
+    kept_size: Any = {} if image_size is None else {"img_size": image_size}
     try:
-        probe = timm.create_model(name, features_only=True, feature_cls="getter", in_chans=in_channels)
+        probe = timm.create_model(name, features_only=True, feature_cls="getter", in_chans=in_channels, **kept_size)
         info: Any = probe.feature_info
         kept = tuple(i for i, r in enumerate(info.reduction()) if r <= 2 ** (stages + 1))
         if len(kept) < len(info.reduction()):
             probe = timm.create_model(
-                name, features_only=True, feature_cls="getter", in_chans=in_channels, out_indices=kept
+                name, features_only=True, feature_cls="getter", in_chans=in_channels, out_indices=kept, **kept_size
             )
     except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
         raise ConfigError("bad_backbone", f"timm cannot give feature maps of '{name}': {error}") from error
@@ -235,10 +247,13 @@ class Backbone(Pretrained):
             deeper is not built.
         in_channels: channels of the input; RGB comes first.
         frozen_stages: how many of the first stages (stem included) stay fixed, their batch-norms in eval mode.
+        image_size: side of the square images, for networks that are built for one size; null = their own. Others
+            do not need it. What their published weights know of places is left out at another size.
 
     Attributes:
         channels: channels of each map.
         strides: stride of each map.
+        image_size: the side of the only images it takes; None where any size will do.
         mean, std: what the network's ImageNet weights expect, three numbers each.
 
     >>> import torch
@@ -247,13 +262,23 @@ class Backbone(Pretrained):
     [(1, 16, 32, 32), (1, 24, 16, 16), (1, 32, 8, 8)]
     """
 
-    def __init__(self, name: str, *, stages: int = 4, in_channels: int = 3, frozen_stages: int = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        stages: int = 4,
+        in_channels: int = 3,
+        frozen_stages: int = 0,
+        image_size: int | None = None,
+    ) -> None:
         super().__init__()
         self.name = resolve_backbone(name)
-        build = _LOCAL.get(self.name) or partial(_timm, self.name)
+        fixed = _fixed_size(self.name)
+        build = _LOCAL.get(self.name) or partial(_timm, self.name, image_size if fixed else None)
         self.net, channels, strides, ends = build(in_channels, stages)
         self.channels, self.strides = tuple(channels), tuple(strides)
         config: Any = getattr(self.net, "pretrained_cfg", None) or {}
+        self.image_size = (image_size or int(config.get("input_size", (3, 224, 224))[-1])) if fixed else None
         self.mean = tuple(config.get("mean", (0.485, 0.456, 0.406)))
         self.std = tuple(config.get("std", (0.229, 0.224, 0.225)))
         if self.name == "resnetv2_50_stem_norm":
