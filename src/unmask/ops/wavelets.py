@@ -1,4 +1,4 @@
-"""One level of the periodised two-dimensional wavelet transform, as one strided convolution."""
+"""One level of the periodised two-dimensional wavelet transform and back, as one strided convolution each."""
 
 from __future__ import annotations
 
@@ -65,3 +65,35 @@ def dwt2(x: Tensor, filters: Tensor) -> tuple[Tensor, Tensor]:
         flat = _wrap(_wrap(flat, pad, 2), pad, 3)
     parts = F.conv2d(flat, filters, stride=2).view(batch, channels, 4, height // 2, width // 2)
     return parts[:, :, 0], parts[:, :, 1:]
+
+
+def idwt2(ll: Tensor, bands: Tensor, filters: Tensor) -> Tensor:
+    """The inverse of :func:`dwt2` for an orthonormal wavelet (its adjoint): ``pywt.idwt2(..., "periodization")``.
+
+    Args:
+        ll: (B, C, h, w).
+        bands: (B, C, 3, h, w), in the order that :func:`dwt2` gives.
+        filters: (4, 1, L, L), those of the analysis.
+
+    Returns:
+        (B, C, 2h, 2w).
+
+    >>> image = torch.rand(1, 2, 8, 12)
+    >>> bool(torch.allclose(idwt2(*dwt2(image, wavelet_filters("db2")), wavelet_filters("db2")), image, atol=1e-5))
+    True
+    """
+    batch, channels, _, h, w = bands.shape
+    pad = filters.shape[-1] // 2 - 1
+    parts = torch.cat([ll[:, :, None], bands], 2).reshape(batch * channels, 4, h, w)
+    x = F.conv_transpose2d(parts, filters, stride=2)  # (B·C, 1, 2h + 2 pad, 2w + 2 pad)
+    if pad:
+        x = _unwrap(_unwrap(x, pad, 2), pad, 3)
+    return x.view(batch, channels, 2 * h, 2 * w)
+
+
+def _unwrap(x: Tensor, pad: int, dim: int) -> Tensor:
+    """The adjoint of :func:`_wrap`: what it continued is added back where it came from."""
+    side = x.shape[dim] - 2 * pad
+    inner, before, after = x.narrow(dim, pad, side), x.narrow(dim, 0, pad), x.narrow(dim, pad + side, pad)
+    zeros = torch.zeros_like(inner.narrow(dim, 0, side - pad))
+    return inner + torch.cat([zeros, before], dim) + torch.cat([after, zeros], dim)
