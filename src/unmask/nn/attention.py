@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,10 +35,18 @@ class CrossAttention(nn.Module):
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
         """(B, N, dim) queries and a (B, M, context_dim) context to (B, N, dim)."""
+        return self.attend(query, context)
+
+    def attend(self, query: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The same, with (B, M) numbers added to the scores of the context's tokens, for all queries alike."""
         q, k, v = (
             x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, N or M, dim / heads)
             for x in (self.query(query), self.key(context), self.value(context))
         )
-        attended: Tensor = F.scaled_dot_product_attention(q, k, v)
-        result: Tensor = self.out(attended.transpose(1, 2).flatten(2))
+        mask = None if bias is None else bias[:, None, None].to(q.dtype)  # (B, 1, 1, M)
+        attended: Tensor = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        attended = attended.transpose(1, 2)  # (B, N, heads, dim / heads)
+        if mask is not None:  # the exporter mistakes the strides of masked attention: let it see a copy
+            attended = attended.clone(memory_format=torch.contiguous_format)
+        result: Tensor = self.out(attended.flatten(2))
         return result
