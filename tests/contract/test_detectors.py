@@ -42,6 +42,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "dropout": 0.0,
     },
     "auranet_tiny": {"view": {"size": 64}, "dropout": 0.0},
+    "temporal": {"view": {"size": 64, "frames": 2}, "stages": 2, "width": 16, "dropout": 0.0},
+    "temporal_tiny": {"view": {"size": 64, "frames": 2}, "dropout": 0.0},
     "meso4": {"dropout": 0.0},
     "mesoinception4": {"dropout": 0.0},
 }
@@ -61,6 +63,17 @@ def eight_images(side: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return (images * (1 - masks) + (0.5 * images + rough) * masks).clamp(0, 1), labels, masks
 
 
+def eight_inputs(detector: AnyDetector) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the detector takes: :func:`eight_images`, or clips whose frames show these, every second one getting darker
+    in its rough square from frame to frame."""
+    shape = detector.input_shape()
+    images, labels, masks = eight_images(shape[-1])
+    if detector.input_kind == "clip":
+        fading = torch.linspace(0, 1, shape[0]).view(-1, 1, 1, 1)  # (T, 1, 1, 1)
+        images = images[:, None] * (1 - masks[:, None] * fading)
+    return images, labels, masks
+
+
 def objective(output: DetectorOutput, labels: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     loss = F.binary_cross_entropy_with_logits(output.logits, labels)
     if output.mask_logits is not None:
@@ -77,19 +90,22 @@ class Case:
     def fresh(self) -> AnyDetector:
         torch.manual_seed(0)
         detector = create_detector(self.name, **SMALL[self.name])
-        side = int(detector.size_rule.fixed or detector.config.view.size)
-        detector.prepare(eight_images(side)[0][::2])  # the real ones: some designs must know real images first
+        detector.prepare(eight_inputs(detector)[0][::2])  # the real ones: some designs must know real images first
         return detector
 
+    @cached_property
+    def inputs(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return eight_inputs(self.fresh)
+
     @property
-    def side(self) -> int:
-        return int(self.fresh.size_rule.fixed or self.fresh.config.view.size)
+    def images(self) -> torch.Tensor:
+        return self.inputs[0]
 
     @cached_property
     def trained(self) -> AnyDetector:
         """Fitted to eight images: real weights and real batch-norm statistics for the tests of eval mode."""
         detector = copy.deepcopy(self.fresh).train()
-        images, labels, masks = eight_images(self.side)
+        images, labels, masks = self.inputs
         parameters = [p for p in detector.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=0.0)
         for _ in range(80):
@@ -139,17 +155,39 @@ def test_every_declared_size_and_a_clear_error_otherwise(case: Case) -> None:
         good = [(least, least), (least + step, least + 7 * step), (least + 33 * step, least)]
         bad = [(least - step, least)] + ([(least + 1, least)] if step > 1 else [])
     for height, width in good:
-        check_shapes(detector, run(detector, torch.rand(1, 3, height, width)), 1, height, width)
+        images = torch.rand(1, *detector.input_shape(height, width))
+        check_shapes(detector, run(detector, images), 1, height, width)
     for height, width in bad:
         with pytest.raises(SizeError, match=f"{height}x{width}"):
-            detector(torch.rand(1, 3, height, width))
+            detector(torch.rand(1, *detector.input_shape(height, width)))
     with pytest.raises(SizeError, match="shape"):
-        detector(torch.rand(3, *good[0]))
+        detector(torch.rand(*detector.input_shape(*good[0])))
+
+
+def test_every_declared_number_of_frames_and_a_clear_error_otherwise(case: Case) -> None:
+    detector = copy.deepcopy(case.fresh).eval()
+    assert (detector.size_rule.frames is not None) == (detector.input_kind == "clip")
+    *frames, channels, height, width = case.images.shape[1:]
+    assert len(frames) == (detector.input_kind == "clip") and channels == 3
+    if detector.size_rule.frames is None:
+        with pytest.raises(SizeError, match="shape"):
+            detector(torch.rand(1, 2, 3, height, width))
+        return
+    least, most = detector.size_rule.frames
+    for count in (least, most):
+        check_shapes(detector, run(detector, torch.rand(1, count, 3, height, width)), 1, height, width)
+    for count, code in ((least - 1, "needs_frames"), (most + 1, "bad_size")):
+        with pytest.raises(SizeError, match=f"{least} to {most} frames, got {count}") as caught:
+            detector(torch.rand(1, count, 3, height, width))
+        assert caught.value.code == code
+    with pytest.raises(SizeError, match="clips of shape") as caught:
+        detector(torch.rand(1, 3, height, width))
+    assert caught.value.code == "needs_frames"
 
 
 def test_gradient_reaches_every_trainable_parameter_within_three_steps(case: Case) -> None:
     detector = copy.deepcopy(case.fresh).train()
-    images, labels, masks = eight_images(case.side)
+    images, labels, masks = case.inputs
     trainable = {name: p for name, p in detector.named_parameters() if p.requires_grad}
     grouped = [p for group in detector.parameter_groups().values() for p in group]
     assert sorted(map(id, grouped)) == sorted(map(id, trainable.values())), "parameter_groups must cover each once"
@@ -165,13 +203,13 @@ def test_gradient_reaches_every_trainable_parameter_within_three_steps(case: Cas
 
 def test_fits_eight_images(case: Case) -> None:
     detector = case.trained
-    images = eight_images(case.side)[0]
     assert case.losses[-1] < 0.05 * (1 + detector.localizes), f"losses went {case.losses[:3]} ... {case.losses[-3:]}"
-    check_shapes(detector, run(detector, images), 8, case.side, case.side)
+    height, width = case.images.shape[-2:]
+    check_shapes(detector, run(detector, case.images), 8, height, width)
 
 
 def test_eval_is_deterministic_and_images_do_not_mix(case: Case) -> None:
-    images = eight_images(case.side)[0]
+    images = case.images
     before = {key: value.clone() for key, value in case.trained.state_dict().items()}
     first, second = run(case.trained, images), run(case.trained, images)
     assert torch.equal(first.logits, second.logits)
@@ -185,8 +223,7 @@ def test_checkpoint_round_trip(case: Case, tmp_path: Path) -> None:
     saved = save_weights(file, case.trained, {"seed": 0, "calibration": {"scale": 2.0, "offset": -1.0}})
     detector, card = load_weights(file)
     assert card == saved and type(detector) is type(case.trained) and detector.config == case.trained.config
-    images = eight_images(case.side)[0]
-    ours, theirs = run(case.trained, images), run(detector, images)
+    ours, theirs = run(case.trained, case.images), run(detector, case.images)
     assert torch.equal(ours.logits, theirs.logits)
     assert ours.mask_logits is None or torch.equal(ours.mask_logits, theirs.mask_logits)
 
@@ -204,8 +241,7 @@ def test_onnx_parity(case: Case, tmp_path: Path) -> None:
 
 
 def test_evidence_and_departures_are_presentable(case: Case) -> None:
-    images = eight_images(case.side)[0][:2]
-    for name, shown in case.fresh.evidence(images).items():
+    for name, shown in case.fresh.evidence(case.images[:2]).items():
         assert name and shown.shape[:2] in ((2, 1), (2, 3)), name
         assert float(shown.min()) >= 0 and float(shown.max()) <= 1, name
     assert all(isinstance(sentence, str) and sentence for sentence in case.fresh.departures())

@@ -21,7 +21,7 @@ from unmask.core.verdict import ErrorInfo, Scores, Verdict
 from unmask.data.faces import FaceFinder
 from unmask.data.intake import Decoded, decode
 from unmask.detectors.base import AnyDetector
-from unmask.detectors.scoring import ImageScore, score_images
+from unmask.detectors.scoring import ImageScore, check_takes_images, score_images
 from unmask.detectors.weights import WeightsCard, load_weights, read_card
 from unmask.reports.evidence import Evidence, Member
 
@@ -202,7 +202,7 @@ def load_analyzer(name_or_file: str | Path | None = None, *, device: str = "auto
 
     Raises:
         WeightsError: unknown, damaged, or nothing is shipped.
-        ConfigError: no such device.
+        ConfigError: no such device; ``needs_frames``: the detector looks at clips.
     """
     place = _device(device)
     if name_or_file is None or str(name_or_file) == "default":
@@ -238,6 +238,7 @@ def _combined(path: Path, device: str) -> Analyzer:
 
 
 def _member(name: str, detector: AnyDetector, card: WeightsCard, device: str) -> Member:
+    check_takes_images(detector, name)
     mask = read_threshold(card.thresholds, "mask", name)
     return Member(
         name=name,

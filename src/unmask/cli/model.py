@@ -82,7 +82,7 @@ def describe(detector: Any) -> dict[str, Any]:
     """Facts about a detector as plain values.
 
     Args:
-        detector: in any mode; it is run once on a black image of its own size.
+        detector: in any mode; it is run once on a black image (or clip) of its own size.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -91,8 +91,8 @@ def describe(detector: Any) -> dict[str, Any]:
     from unmask.detectors.zoo import ZOO, name_of
 
     rule = detector.size_rule
-    side = rule.fixed or detector.config.view.size
-    detector.prepare(torch.zeros(1, 3, side, side))
+    example = torch.zeros(1, *detector.input_shape())
+    detector.prepare(example)
     counter = FlopCounterMode(display=False)
     outputs: dict[str, Any] = {}
     hooks = [
@@ -102,16 +102,19 @@ def describe(detector: Any) -> dict[str, Any]:
     ]
     try:
         with torch.no_grad(), counter:
-            output = detector.eval()(torch.zeros(1, 3, side, side))
+            output = detector.eval()(example)
     finally:
         for hook in hooks:
             hook.remove()
     name = name_of(detector)
     parts = {part: sum(p.numel() for p in ps) for part, ps in detector.parameter_groups().items()}
     sizes = f"{rule.fixed} only" if rule.fixed else f"{rule.minimum} or more, multiples of {rule.multiple}"
+    if rule.frames:
+        sizes += f"; clips of {rule.frames[0]} to {rule.frames[1]} frames"
     return {
         "detector": name,
         "about": ZOO[name].line,
+        "input": detector.input_kind,
         "answers": detector.answers,
         "localizes": detector.localizes,
         "needs_face": detector.needs_face,
@@ -119,7 +122,7 @@ def describe(detector: Any) -> dict[str, Any]:
         "trainable": parts,
         "gflops": round(counter.get_total_flops() / 1e9, 3),
         "shapes": {
-            "image": [1, 3, side, side],
+            "image": list(example.shape),
             **{k: list(v.shape) for k, v in output._asdict().items() if isinstance(v, torch.Tensor)},
         },
         "modules": _modules(detector, outputs, counter),

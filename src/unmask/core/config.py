@@ -85,7 +85,8 @@ def build(cls: type[T], values: Mapping[str, Any] | None, where: str = "") -> T:
     128
     >>> build(ViewConfig, {"sise": 128})
     Traceback (most recent call last):
-    unmask.core.errors.ConfigError: unknown key 'sise' (did you mean 'size'?); known: kind, size, margin, wider, crops
+    unmask.core.errors.ConfigError: unknown key 'sise' (did you mean 'size'?); known: kind, size, margin, wider, crops,
+    frames
     """
     if values is None:
         values = {}

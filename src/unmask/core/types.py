@@ -6,6 +6,7 @@ pixels of the upright image, with x to the right and y down.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -24,7 +25,7 @@ class DetectorOutput(NamedTuple):
     """What every detector returns, in training, evaluation and export alike."""
 
     logits: Tensor
-    """(B,) one logit per image, positive = fake."""
+    """(B,) one logit per image or clip, positive = fake."""
     mask_logits: Tensor | None = None
     """(B, 1, H, W) one logit per input pixel, positive = manipulated; None if the design does not localize."""
     embedding: Tensor | None = None
@@ -71,25 +72,34 @@ class ViewConfig:
     are the mean over its squares."""
     crops: int = 5
     """At most this many squares per image, those nearest the faces first (``native`` only)."""
+    frames: int = 1
+    """1: images. More: clips of so many consecutive frames of a video, all cut alike."""
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ValueError(f"frames must be 1 (images) or more (clips), got {self.frames}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One training or evaluation example.
+    """One training or evaluation example: an image, or a clip of consecutive frames.
 
     Raises:
         ValueError: a field has the wrong shape, type or range.
+
+    >>> Sample(torch.zeros(8, 3, 4, 4), 1).is_clip
+    True
     """
 
     image: Tensor
-    """(3, H, W) float32 RGB in [0, 1]."""
+    """(3, H, W) float32 RGB in [0, 1]; a clip is (T, 3, H, W) with two frames or more."""
     label: int
     """1 = fake, 0 = real."""
     mask: Tensor | None = None
-    """(1, H, W) float32 in [0, 1]: foreign-content weight times blend ratio; None = not known. A real image's
-    mask is known: all zeros."""
+    """(1, H, W), of a clip (T, 1, H, W), float32 in [0, 1]: foreign-content weight times blend ratio; None = not known.
+    A real image's mask is known: all zeros."""
     pair: Tensor | None = None
-    """(3, H, W) the real counterpart after the same crop, size and encoding; None = not known."""
+    """Like ``image``: the real counterpart after the same crop, size and encoding; None = not known."""
     group: str = ""
     """Relatives share it: same person, same source photo, same video."""
     source: str = ""
@@ -99,15 +109,23 @@ class Sample:
     path: str = ""
 
     def __post_init__(self) -> None:
-        if self.image.ndim != 3 or self.image.shape[0] != 3 or self.image.dtype != torch.float32:
-            raise ValueError(f"image must be float32 (3, H, W), got {self.image.dtype} {tuple(self.image.shape)}")
+        shape = tuple(self.image.shape)
+        if len(shape) not in (3, 4) or shape[-3] != 3 or self.image.dtype != torch.float32:
+            raise ValueError(f"image must be float32 (3, H, W), or a clip (T, 3, H, W), got {self.image.dtype} {shape}")
+        if self.is_clip and shape[0] < 2:
+            raise ValueError(f"a clip must be two frames or more, got {shape}")
         if self.label not in (0, 1):
             raise ValueError(f"label must be 0 (real) or 1 (fake), got {self.label!r}")
-        size = self.image.shape[-2:]
-        if self.mask is not None and self.mask.shape != (1, *size):
-            raise ValueError(f"mask must be {(1, *size)} like its image, got {tuple(self.mask.shape)}")
+        wanted = (*shape[:-3], 1, *shape[-2:])
+        if self.mask is not None and self.mask.shape != wanted:
+            raise ValueError(f"mask must be {wanted} like its image, got {tuple(self.mask.shape)}")
         if self.pair is not None and self.pair.shape != self.image.shape:
-            raise ValueError(f"pair must be {tuple(self.image.shape)}, got {tuple(self.pair.shape)}")
+            raise ValueError(f"pair must be {shape}, got {tuple(self.pair.shape)}")
+
+    @property
+    def is_clip(self) -> bool:
+        """True for consecutive frames, False for one image."""
+        return self.image.ndim == 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,15 +133,15 @@ class Batch:
     """Samples stacked; absent masks and pairs are zeros with their ``*_valid`` flag off."""
 
     image: Tensor
-    """(B, 3, H, W) float32 RGB in [0, 1]."""
+    """(B, 3, H, W) float32 RGB in [0, 1]; clips are (B, T, 3, H, W)."""
     label: Tensor
     """(B,) float32, 1 = fake."""
     mask: Tensor
-    """(B, 1, H, W) float32 in [0, 1]."""
+    """(B, 1, H, W) float32 in [0, 1]; of clips (B, T, 1, H, W)."""
     mask_valid: Tensor
     """(B,) bool."""
     pair: Tensor
-    """(B, 3, H, W), the real counterpart."""
+    """Like ``image``, the real counterpart."""
     pair_valid: Tensor
     """(B,) bool."""
     group: tuple[str, ...] = ()
@@ -133,6 +151,17 @@ class Batch:
 
     def __len__(self) -> int:
         return int(self.label.shape[0])
+
+    @property
+    def is_clip(self) -> bool:
+        """True for clips, False for images."""
+        return self.image.ndim == 5
+
+    def channels_last(self) -> Batch:
+        """The same batch with its images channels last in memory, as convolutions like them; clips as they are."""
+        if self.is_clip:
+            return self
+        return dataclasses.replace(self, image=self.image.contiguous(memory_format=torch.channels_last))
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with every tensor on ``device``."""
@@ -151,7 +180,7 @@ class Batch:
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Stack samples of one size into a batch.
+    """Stack samples of one size, all images or all clips of one length, into a batch.
 
     >>> import torch
     >>> batch = collate([Sample(torch.zeros(3, 4, 4), 0), Sample(torch.ones(3, 4, 4), 1, mask=torch.ones(1, 4, 4))])
@@ -160,7 +189,7 @@ def collate(samples: list[Sample]) -> Batch:
     """
     if not samples:
         raise ValueError("cannot collate an empty list of samples")
-    blank_mask = torch.zeros_like(samples[0].image[:1])
+    blank_mask = torch.zeros_like(samples[0].image[..., :1, :, :])
     blank_pair = torch.zeros_like(samples[0].image)
     return Batch(
         image=torch.stack([s.image for s in samples]),

@@ -40,6 +40,17 @@ class SizeRule:
     minimum: int = 32
     multiple: int = 1
     fixed: int | None = None
+    frames: tuple[int, int] | None = None
+    """Least and most frames of a clip; None: it takes images."""
+
+    def check_frames(self, count: int) -> None:
+        """Raise :class:`SizeError` if clips of ``count`` frames cannot be used."""
+        least, most = self.frames or (1, 1)
+        if not least <= count <= most:
+            raise SizeError(
+                "needs_frames" if count < least else "bad_size",
+                f"this detector takes clips of {least} to {most} frames, got {count}",
+            )
 
     def check(self, height: int, width: int) -> None:
         """Raise :class:`SizeError` with the nearest good size if ``height`` x ``width`` cannot be used."""
@@ -59,6 +70,9 @@ class SizeRule:
 
 class Detector(nn.Module, Generic[C]):
     """Base of every design: images in [0, 1] in, one logit (1 = fake) per image out.
+
+    A design of ``input_kind`` "clip" takes clips (B, T, 3, H, W) wherever it says images here, and its ``size_rule``
+    names the numbers of frames.
 
     A detector knows no loss, optimiser, data set or device. Normalisation is a buffer, so nobody can forget it.
     """
@@ -100,17 +114,34 @@ class Detector(nn.Module, Generic[C]):
         """Input sizes this detector takes."""
         return SizeRule()
 
+    def input_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
+        """Shape of one input, without the batch: (3, H, W), or (T, 3, H, W) with the view's number of frames.
+
+        Sides default to those of the view.
+        """
+        side = self.size_rule.fixed or self.config.view.size
+        frames = (self.config.view.frames,) if self.input_kind == "clip" else ()
+        return (*frames, 3, height or side, width or side)
+
     def normalize(self, image: Tensor) -> Tensor:
-        """Check the size of (B, 3, H, W) images in [0, 1] and standardise them.
+        """Check the size of (B, 3, H, W) images, or (B, T, 3, H, W) clips, in [0, 1] and standardise them.
 
         Raises:
-            SizeError: not a size this detector takes.
+            SizeError: not a size this detector takes; ``needs_frames``: an image where it takes clips.
         """
         if not torch.compiler.is_compiling() and not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-            if image.ndim != 4 or image.shape[1] != 3:
-                raise SizeError("bad_size", f"expected images of shape (B, 3, H, W), got {tuple(image.shape)}")
+            self._check_shape(tuple(image.shape))
             self.size_rule.check(int(image.shape[-2]), int(image.shape[-1]))
         return (image - self.mean) / self.std
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        clip = self.input_kind == "clip"
+        if len(shape) != (5 if clip else 4) or shape[-3] != 3:
+            expected = "clips of shape (B, T, 3, H, W)" if clip else "images of shape (B, 3, H, W)"
+            code = "needs_frames" if clip and len(shape) == 4 else "bad_size"
+            raise SizeError(code, f"expected {expected}, got {shape}")
+        if clip:
+            self.size_rule.check_frames(shape[1])
 
     def forward(self, image: Tensor) -> DetectorOutput:
         """(B, 3, H, W) RGB in [0, 1] to logits and, where the design has them, masks at the input's size."""

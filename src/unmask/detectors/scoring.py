@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from unmask.core.errors import ConfigError
 from unmask.core.types import Face, FloatMap, UInt8Image
 from unmask.data.views import View, views
 from unmask.detectors.base import AnyDetector
@@ -69,6 +70,18 @@ def reduce_logits(detector: AnyDetector, view_logits: FloatMap, seen: Sequence[V
     return max(float(view_logits[group].mean()) for group in by_face(seen))
 
 
+def check_takes_images(detector: AnyDetector, name: str = "") -> None:
+    """Raise :class:`ConfigError` (``needs_frames``) for a clip detector: a still image shows it nothing."""
+    if detector.input_kind == "clip":
+        least, most = detector.size_rule.frames or (2, 2)
+        who = name or type(detector).__name__
+        raise ConfigError(
+            "needs_frames",
+            f"{who} looks at clips of {least} to {most} consecutive frames, not at single images; score the frames of "
+            "a video with unmask.evaluation.videos.score_videos, or choose a detector of images",
+        )
+
+
 @contextmanager
 def _evaluating(detector: AnyDetector) -> Iterator[None]:
     """Every module in eval mode, and afterwards each as it was (frozen parts stay frozen)."""
@@ -98,7 +111,11 @@ def score_images(
 
     Returns:
         One :class:`ImageScore` per image, in order.
+
+    Raises:
+        ConfigError: ``needs_frames``: a clip detector.
     """
+    check_takes_images(detector)
     if len(images) != len(faces):
         raise ValueError(f"every image needs its list of faces: got {len(images)} images and {len(faces)} lists")
     seen: list[tuple[View, ...]] = []

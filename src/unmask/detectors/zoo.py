@@ -18,6 +18,7 @@ from unmask.detectors.fmca_net import FMCANet, FMCANetConfig
 from unmask.detectors.meso import Meso, MesoConfig
 from unmask.detectors.residual_cnn import ResidualCNN, ResidualCNNConfig
 from unmask.detectors.residual_unet import ResidualUNet, ResidualUNetConfig
+from unmask.detectors.temporal import Temporal, TemporalConfig
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,20 @@ ZOO: dict[str, ZooEntry] = {
         AuraNet,
         "the same with 1.2 million parameters, for CPUs",
     ),
+    "temporal": ZooEntry(
+        TemporalConfig(), Temporal, "clips: EfficientNetV2 on each frame, a stacked bidirectional LSTM over them"
+    ),
+    "temporal_tiny": ZooEntry(
+        TemporalConfig(
+            view=ViewConfig(kind="face", size=96, frames=8),
+            backbone="mobilenetv2_gluon_e1",
+            stages=2,
+            head="graph",
+            width=32,
+        ),
+        Temporal,
+        "clips: whether the patches of a face agree from frame to frame (MobileNetV2's first stages), for CPUs",
+    ),
     "meso4": ZooEntry(MesoConfig(), Meso, "Meso4 (WIFS 2018), 28 thousand parameters"),
     "mesoinception4": ZooEntry(MesoConfig(variant="mesoinception4"), Meso, "MesoInception4 (WIFS 2018)"),
 }
@@ -149,7 +164,7 @@ def create_detector(name: str, **overrides: Any) -> AnyDetector:
         ConfigError: unknown name or field (the message names the nearest known one), or settings that contradict.
 
     >>> create_detector("npr", view={"size": 128}).config.view
-    ViewConfig(kind='native', size=128, margin=1.6, wider=(), crops=5)
+    ViewConfig(kind='native', size=128, margin=1.6, wider=(), crops=5, frames=1)
     """
     entry = find_detector(name)
     config = build(type(entry.config), with_overrides(to_dict(entry.config), _dotted(overrides)))

@@ -118,8 +118,9 @@ def export_onnx(
 ) -> Certificate:
     """Write ``path`` (.onnx) and its certificate (same name, .json), comparing onnxruntime with PyTorch.
 
-    The graph takes ``image`` (B, 3, H, W) RGB in [0, 1] (normalisation is inside) and gives ``logits`` (B,) and,
-    for a localizing detector, ``mask_logits`` (B, 1, H, W). The card, if given, is stored in the model's metadata.
+    The graph takes ``image`` (B, 3, H, W), for a clip detector (B, T, 3, H, W) with the view's number of frames, RGB in
+    [0, 1] (normalisation is inside) and gives ``logits`` (B,) and, for a localizing detector, ``mask_logits``
+    (B, 1, H, W). The card, if given, is stored in the model's metadata.
 
     Args:
         detector: of the zoo; exported in eval mode.
@@ -137,26 +138,26 @@ def export_onnx(
     path = Path(path)
     if path.suffix != ".onnx":
         raise UnmaskError("bad_name", f"the model is written to a .onnx file, got '{path.name}'")
-    height, width = size or (detector.size_rule.fixed or detector.config.view.size,) * 2
-    detector.size_rule.check(height, width)
+    shape = detector.input_shape(*(size or ()))
+    detector.size_rule.check(shape[-2], shape[-1])
     names = ["logits", "mask_logits"][: 2 if detector.localizes else 1]
     training = detector.training
     graph = _Graph(detector).eval()
     try:
-        model = _to_onnx(graph, (height, width), names, dynamic)
+        model = _to_onnx(graph, shape, names, dynamic)
         if card is not None:
             onnx.helper.set_model_props(model, {"unmask": json.dumps(to_dict(card))})
         with atomic_path(path) as temporary:
             temporary.write_bytes(model.SerializeToString())
-        certificate = _certify(graph, path, names, (height, width), dynamic, card, (onnx, runtime))
+        certificate = _certify(graph, path, names, shape, dynamic, card, (onnx, runtime))
     finally:
         detector.train(training)
     write_text(path.with_suffix(".json"), json.dumps(to_dict(certificate), indent=1) + "\n")
     return certificate
 
 
-def _to_onnx(graph: _Graph, size: tuple[int, int], names: list[str], dynamic: bool) -> Any:
-    example = torch.zeros(2 if dynamic else 1, 3, *size, device=graph.detector.mean.device)
+def _to_onnx(graph: _Graph, shape: tuple[int, ...], names: list[str], dynamic: bool) -> Any:
+    example = torch.zeros(2 if dynamic else 1, *shape, device=graph.detector.mean.device)
     shapes = {"image": {0: torch.export.Dim("batch")}} if dynamic else None
     settings: dict[str, Any] = {"dynamic_shapes": shapes, "input_names": ["image"], "output_names": names}
     try:
@@ -172,14 +173,15 @@ def _certify(
     graph: _Graph,
     path: Path,
     names: list[str],
-    size: tuple[int, int],
+    shape: tuple[int, ...],
     dynamic: bool,
     card: WeightsCard | None,
     libraries: tuple[Any, Any],
 ) -> Certificate:
     session = libraries[1].InferenceSession(str(path), providers=["CPUExecutionProvider"])
     batches = (1, 2, 5) if dynamic else (1,) * 8
-    images = parity_images(sum(batches), *size)
+    frames = math.prod(shape[:-3])
+    images = parity_images(sum(batches) * frames, shape[-2], shape[-1]).view(-1, *shape)
     pairs: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
     for chunk in torch.split(images, list(batches)):
         with torch.no_grad():
@@ -194,7 +196,7 @@ def _certify(
         onnx_sha256=sha256_file(path),
         detector=name_of(graph.detector),
         weights_sha256=card.sha256 if card else None,
-        input_shape=("batch" if dynamic else 1, 3, *size),
+        input_shape=("batch" if dynamic else 1, *shape),
         outputs=outputs,
         tolerance=TOLERANCE,
         images=sum(batches),

@@ -79,7 +79,7 @@ def unsharp_bias(output: DetectorOutput, batch: Batch) -> Tensor:
     Sharpness is the standard deviation of the luma's Laplacian. Zero when the logits tell nothing about blur that the
     label does not; a class of fewer than four images, or of one sharpness, adds nothing.
     """
-    luma = batch.image.float().mean(1, keepdim=True)
+    luma = batch.image.float().mean(-3, keepdim=True)
     laplacian = 4 * luma[..., 1:-1, 1:-1] - luma[..., :-2, 1:-1] - luma[..., 2:, 1:-1]
     laplacian = laplacian - luma[..., 1:-1, :-2] - luma[..., 1:-1, 2:]
     sharpness = torch.log(laplacian.flatten(1).std(1) + 1e-3)

@@ -162,7 +162,7 @@ class Trainer:
             torch._foreach_copy_(self.backup, self.statistics)
         batch = batch.to(self.fabric.device)
         if self.recipe.channels_last:
-            batch = dataclasses.replace(batch, image=batch.image.contiguous(memory_format=torch.channels_last))
+            batch = batch.channels_last()
         total, parts = self.objective(*(getattr(batch, f.name) for f in dataclasses.fields(batch)))
         self.fabric.backward(total)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.optimizer.clip or math.inf)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -80,8 +80,7 @@ def score(
     pixels: npt.NDArray[np.int64] | None = None
     with torch.inference_mode():
         for batch in batches:
-            batch = batch.to(device)
-            batch = replace(batch, image=batch.image.contiguous(memory_format=torch.channels_last))
+            batch = batch.to(device).channels_last()
             with autocast():
                 output = detector.forward_validate(batch)
             with suppress(TrainingError):
