@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from unmask.analysis.analyzer import Analyzer, Result
     from unmask.core.types import Face
+    from unmask.core.verdict import Verdict
     from unmask.reports.verdict_report import VerdictReport
 
 _COLOURS = {"fake": "bold red", "real": "green", "uncertain": "yellow", "error": "dim"}
@@ -47,6 +49,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--boxes", metavar="FILE", help="face boxes (CSV or Parquet: path,x1,y1,x2,y2) instead of searching for faces"
     )
+    parser.add_argument(
+        "--stability",
+        action="store_true",
+        help="judge each photo again after 34 benign edits: does the verdict survive? (about 35 times the work)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,11 +65,11 @@ def run(args: argparse.Namespace) -> int:
     analyzer = load_analyzer(args.detector, device=args.device)
     report = _report(args.report, analyzer)
     if args.json:
-        failed = _loop(analyzer, inputs, boxes, report, _print_json, quiet=sys.stdout.isatty())
+        failed = _loop(analyzer, inputs, boxes, report, _print_json, stable=args.stability, quiet=sys.stdout.isatty())
     else:
-        table = _Table()
+        table = _Table(stable=args.stability)
         try:
-            failed = _loop(analyzer, inputs, boxes, report, table.add)
+            failed = _loop(analyzer, inputs, boxes, report, table.add, stable=args.stability)
         finally:
             table.show()
     if report is not None:
@@ -78,9 +85,12 @@ def _loop(
     boxes: dict[str, list[Face]] | None,
     report: VerdictReport | None,
     take: Callable[[Result], None],
+    *,
+    stable: bool = False,
     quiet: bool = False,
 ) -> int:
     """Feed every result to the report and to ``take``; returns how many files could not be analysed."""
+    from unmask.analysis.stability import PLAN, with_stability
     from unmask.cli.progress import progress_bar
     from unmask.core.files import real_path
     from unmask.core.verdict import ErrorInfo
@@ -88,11 +98,17 @@ def _loop(
     def results() -> Iterator[Result]:
         paths: Iterable[str] = inputs if "-" in inputs.arguments else list(inputs)
         total = len(paths) if isinstance(paths, list) else 0
-        with progress_bar("analysing") if total > 1 and not quiet else nullcontext() as advance:
-            for done, result in enumerate(analyzer.examine(paths, boxes), 1):
-                yield result
-                if advance is not None:
-                    advance(done, total)
+        steps = len(PLAN) + 1 if stable else 1
+        with progress_bar("analysing") if (total > 1 or stable) and not quiet else nullcontext() as advance:
+            tell = advance if advance is not None else lambda done, total: None
+            for number, (verdict, evidence) in enumerate(analyzer.examine(paths, boxes)):
+                before = number * steps
+                if stable and evidence is not None:
+                    tell(before + 1, total * steps)
+                    told = partial(_told, tell, before + 1, total * steps)
+                    verdict = with_stability(analyzer.bench, verdict, evidence, plan=PLAN, progress=told)
+                yield verdict, evidence
+                tell(before + steps, total * steps)
         for path, why in inputs.empty:
             yield analyzer.failure(path, ErrorInfo("no_files", why)), None
 
@@ -114,6 +130,11 @@ def _loop(
             "unmask detect: no path in the boxes file is one of these files; their faces were searched", file=sys.stderr
         )
     return failed
+
+
+def _told(tell: Callable[[int, int], None], before: int, total: int, done: int) -> None:
+    """Move a bar that counts edits."""
+    tell(before + done, total)
 
 
 def _boxes(path: str | None) -> dict[str, list[Face]] | None:
@@ -140,7 +161,8 @@ def _print_json(result: Result) -> None:
 class _Table:
     """Rows for people, shown once at the end (also when the run is interrupted)."""
 
-    def __init__(self) -> None:
+    def __init__(self, stable: bool = False) -> None:
+        self._stable = stable
         self._rows: list[tuple[str, ...]] = []
         self._notes: Counter[str] = Counter()
 
@@ -158,6 +180,7 @@ class _Table:
                 "" if verdict.score is None else f"{verdict.score:.3f}",
                 "" if area is None else f"{100 * area:.1f} %",
                 "" if verdict.error else str(len(verdict.faces)),
+                *(_stable_cells(verdict) if self._stable else ()),
             )
         )
         self._notes.update(map(printable, verdict.reasons))
@@ -175,7 +198,8 @@ class _Table:
         table.add_column("file", overflow="fold")
         for name in ("verdict", ""):
             table.add_column(name, no_wrap=True)
-        for name in ("score", "forged area", "faces"):
+        extra = ("stable", "range", "mask") if self._stable else ()
+        for name in ("score", "forged area", "faces", *extra):
             table.add_column(name, justify="right", no_wrap=True)
         for path, outcome, *rest in self._rows:
             table.add_row(Text(path), Text(outcome, _COLOURS[outcome]), *map(Text, rest))
@@ -186,3 +210,22 @@ class _Table:
             console.print(Text(f"- {note}{times}", "dim"))
         if len(self._notes) > _NOTES:
             console.print(Text(f"- and {len(self._notes) - _NOTES} more remarks: see --json or --report", "dim"))
+        if self._stable:
+            console.print(
+                Text(
+                    "stable: versions after benign edits (JPEG, crop, text ...) that get the same verdict; range: of "
+                    "the score over them; mask: mean IoU of the marks with themselves; --json names those that differ",
+                    "dim",
+                )
+            )
+
+
+def _stable_cells(verdict: Verdict) -> tuple[str, str, str]:
+    """How far the verdict survives benign edits, for the table."""
+    from unmask.reports.page import MISSING, number
+
+    found = verdict.stability
+    if found is None:
+        return ("", "", "") if verdict.error else (MISSING, MISSING, MISSING)
+    low, high = number(found.score_low), number(found.score_high)
+    return f"{found.survived}/{found.edits}", f"{low}–{high}", number(found.mask_iou, 2)

@@ -67,6 +67,38 @@ class ErrorInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class EditedVerdict:
+    """What is said about the photo after one benign edit."""
+
+    edit: str
+    """Name of the degradation."""
+    severity: int
+    """1 (light) to 5 (strong)."""
+    verdict: VerdictName
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stability:
+    """How far a verdict survives benign edits of the photo: codecs, resizing, cropping, overlays and the like."""
+
+    edits: int
+    """How many edited versions were judged."""
+    survived: int
+    """Of them, those with the same verdict as the photo itself."""
+    share: float
+    """``survived / edits``."""
+    score_low: float | None
+    """Lowest score of the photo and its edited versions; None where no version has one."""
+    score_high: float | None
+    mask_iou: float | None
+    """Mean over the versions of the IoU of the photo's mask with the version's, put back on the photo and compared
+    where it is still seen; None when nothing is marked in any, or nothing loaded localizes."""
+    changed: tuple[EditedVerdict, ...]
+    """The versions with another verdict."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer for one file. :meth:`to_json` is the line that ``unmask detect --json`` prints."""
 
@@ -89,6 +121,8 @@ class Verdict:
     reasons: tuple[str, ...]
     """``"code: plain words"``: what intake did to the pixels, and why the verdict is weaker than the score."""
     error: ErrorInfo | None = None
+    stability: Stability | None = None
+    """Where it was asked for (``--stability``)."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, in the documented order of keys."""
