@@ -39,6 +39,7 @@ VERBS: dict[str, Verb] = {
     "data audit": Verb("unmask.cli.data_audit", "look for leaks and shortcuts in a manifest"),
     "data forge": Verb("unmask.cli.data_forge", "make forgeries with exact masks from a folder of real photos"),
     "features extract": Verb("unmask.cli.features_extract", "measure forensic features of labelled images, once"),
+    "features study": Verb("unmask.cli.features_study", "which features help, at what cost, and when they die"),
     "list": Verb(
         "unmask.cli.listing", "what there is: detectors, weights, features, forgeries, degradations, data-set layouts"
     ),
