@@ -8,6 +8,11 @@ Where the data has splits, `test` is measured unless --split says otherwise. Eve
 untrained blur score, and a probe that sees only file metadata. Written to DIR: metrics.json, metrics.csv,
 predictions.parquet, figures/ and report.html.
 
+  unmask evaluate default --data test.parquet --editing --out editing/
+
+is the image-editing benchmark instead: every image judged again after benign edits (JPEG, crop, text, screenshot ...)
+and the fakes by manipulation. Written to DIR: editing.json, editing.csv, stability.csv, figures/ and report.html.
+
 Ctrl-C keeps what was scored in DIR; the same command goes on from there.
 
 exit codes: 0 every image was scored; 1 some could not be (they are listed, and count in no number); 2 wrong usage;
@@ -21,6 +26,8 @@ import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from unmask.cli import evaluate_editing
 
 if TYPE_CHECKING:
     from unmask.evaluation.run import Evaluation
@@ -48,6 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and the metadata probe (default 0)")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument("--json", action="store_true", help="print metrics.json instead of a table")
+    evaluate_editing.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,6 +68,13 @@ def run(args: argparse.Namespace) -> int:
     from unmask.evaluation.unfinished import UNFINISHED
     from unmask.reports.facts import printable
 
+    if args.editing:
+        if args.calibrate_on is not None:
+            raise ConfigError("bad_config", "--calibrate-on goes with --scores; --editing takes --calibration SOURCE")
+        return evaluate_editing.run(args)
+    without = [f"--{name}" for name in evaluate_editing.OPTIONS if getattr(args, name) is not None]
+    if without:
+        raise ConfigError("bad_config", f"{without[0]} goes with --editing")
     if (args.detector is None) == (args.scores is None):
         raise ConfigError("bad_config", "name either a detector or --scores FILE")
     if args.detector is not None and args.data is None:

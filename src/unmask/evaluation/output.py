@@ -57,7 +57,7 @@ def write_evaluation(out: str | Path, evaluation: Evaluation) -> dict[str, Any]:
     about = {**predictions.about, "machine": machine(), "version": __version__}
     rows = [row.as_json() for row in evaluation.table]
     errors = [asdict(error) for error in evaluation.errors]
-    content: dict[str, Any] = _finite({"about": about, "rows": rows, "errors": errors})
+    content: dict[str, Any] = finite({"about": about, "rows": rows, "errors": errors})
     write_predictions(out / "predictions.parquet", predictions)
     write_text(out / "metrics.json", json.dumps(content, indent=1, allow_nan=False, ensure_ascii=True) + "\n")
     _write_csv(out / "metrics.csv", rows)
@@ -70,12 +70,12 @@ def write_evaluation(out: str | Path, evaluation: Evaluation) -> dict[str, Any]:
     return content
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Nested values without nan and infinities, which JSON cannot hold."""
     if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return plain(value) if isinstance(value, float) else value
 
 

@@ -12,17 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from unmask.analysis.analyzer import CHUNK_IMAGES, CHUNK_PIXELS, Analyzer
-from unmask.analysis.combination import combined_logit
 from unmask.analysis.judge import judge
 from unmask.core.errors import UnmaskError
 from unmask.core.files import real_path
 from unmask.core.types import Face, FloatMap
+from unmask.core.verdict import Verdict
 from unmask.data.faces import FaceFinder
 from unmask.data.intake import Decoded, decode
 from unmask.data.manifest import Row
 from unmask.data.masks import read_mask
 from unmask.data.shortcuts import blur_score, metadata_features
-from unmask.detectors.scoring import ImageScore, probability, score_images
+from unmask.detectors.scoring import ImageScore, score_images
 from unmask.evaluation.matching import Matching, scale_face, scale_mask
 from unmask.evaluation.predictions import PIXEL
 from unmask.evaluation.unfinished import Answer, Unfinished
@@ -112,22 +112,18 @@ class DetectorScorer:
 
     def _answer(self, item: Item, faces: tuple[Face, ...], scored: Sequence[ImageScore]) -> Record:
         verdict, evidence = judge(self.bench, item.row.path, item.decoded, faces, scored)
+        return self.record(item, verdict, evidence, scored)
+
+    def record(self, item: Item, verdict: Verdict, evidence: Evidence, scored: Sequence[ImageScore]) -> Record:
+        """What is kept of an answer."""
         return {
             **_record(item),
             "score": verdict.score,
-            "logit": self._logit(scored),
+            "logit": self.bench.logit([s.logit for s in scored]),
             "verdict": verdict.verdict,
             "status": verdict.status,
             **self.pixels(item, evidence),
         }
-
-    def _logit(self, scored: Sequence[ImageScore]) -> float | None:
-        known = [(m, s.logit) for m, s in zip(self.bench.members, scored, strict=True) if s.logit is not None]
-        if not known:
-            return None
-        if self.bench.calibration is None:
-            return known[0][1]
-        return combined_logit(*(probability(x, m.calibration.scale, m.calibration.offset) for m, x in known))
 
     def pixels(self, item: Item, evidence: Evidence) -> Record:
         """Pixel metrics of the map at the shipped mask threshold; empty without a map or a true mask."""
@@ -150,6 +146,7 @@ def score_rows(
     boxes: Mapping[str, Sequence[Face]] | None = None,
     matching: Matching | None = None,
     unfinished: Unfinished | None = None,
+    chunk_images: int = CHUNK_IMAGES,
     progress: Progress | None = None,
 ) -> Scored:
     """Score labelled files in bounded memory; a file that cannot be scored is an error, never a number.
@@ -160,6 +157,7 @@ def score_rows(
         boxes: faces by path, in pixels of the upright original; other images are searched.
         matching: brings all images to one size and quality first.
         unfinished: what an earlier run has scored is taken from there, and every new chunk is kept there.
+        chunk_images: at most this many images are scored together.
         progress: told how many rows are done, of how many.
     """
     given = {real_path(path): faces for path, faces in (boxes or {}).items()}
@@ -168,7 +166,7 @@ def score_rows(
     if unfinished is not None:
         answers = {row: known for row in rows if (known := unfinished.get(row)) is not None}
     todo = [row for row in rows if row not in answers]
-    for chunk, done in _chunks(todo, given, matching or Matching(), errors):
+    for chunk, done in _chunks(todo, given, matching or Matching(), errors, chunk_images):
         fresh: list[tuple[Row, Answer]] = []
         for item, answer in _score(chunk, scorer):
             if isinstance(answer, FileError):
@@ -187,7 +185,7 @@ def score_rows(
 
 
 def _chunks(
-    rows: Sequence[Row], boxes: Mapping[str, Sequence[Face]], matching: Matching, errors: list[FileError]
+    rows: Sequence[Row], boxes: Mapping[str, Sequence[Face]], matching: Matching, errors: list[FileError], most: int
 ) -> Iterator[tuple[list[Item], int]]:
     """Readable images, a chunk at a time, each with the number of rows that have been read by then."""
     chunk: list[Item] = []
@@ -198,7 +196,7 @@ def _chunks(
             pixels += chunk[-1].decoded.pixels.size // 3
         except UnmaskError as error:
             errors.append(FileError(row.path, row.label, error.code, error.message))
-        if len(chunk) == CHUNK_IMAGES or pixels >= CHUNK_PIXELS or number == len(rows):
+        if len(chunk) == most or pixels >= CHUNK_PIXELS or number == len(rows):
             yield chunk, number
             chunk, pixels = [], 0
 

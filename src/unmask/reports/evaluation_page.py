@@ -123,7 +123,7 @@ def write_evaluation_page(
         tables.insert(1, ("Verdicts at the given thresholds", caption, _verdicts(rows)))
     context = {
         "about": about,
-        "facts": _facts(about),
+        "facts": facts(about),
         "whole": whole,
         "headline": {name: cell(whole["metrics"][name]) for name in ("auc", "eer", "ece")},
         "blur": cell(whole["baselines"]["blur"]["auc"]),
@@ -137,8 +137,8 @@ def write_evaluation_page(
     write_page(path, "evaluation.html", context)
 
 
-def _facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The line-by-line facts below the headline."""
+def facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The line-by-line facts below a report's headline: what was measured, name and text."""
     matching = about.get("matching") or {}
     thresholds = about.get("thresholds") or {}
     parts = [
@@ -146,6 +146,7 @@ def _facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("data", about.get("data")),
         ("face boxes", about.get("boxes")),
         ("data hash", about.get("data_sha256")),
+        ("calibration data", about.get("calibration")),
         ("split", about.get("split")),
         ("weights hash", about.get("weights_sha256")),
         ("one size (longer side)", matching.get("size")),
