@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -157,10 +156,15 @@ def test_a_degradation_is_the_same_draw_for_every_image_and_only_if_asked(
     rows: list[Row], boxes: dict[str, list[Face]]
 ) -> None:
     image = decode(Path(rows[0].path)).pixels
-    noisy = [measuring.degraded(image + np.uint8(k), "noise", 3, 7).astype(int) - image - k for k in (0, 1)]
+    noisy = [measuring.degraded(image + np.uint8(k), None, "noise", 3, 7)[0].astype(int) - image - k for k in (0, 1)]
     middle = (image > 60) & (image < 190)  # where nothing is clipped
     assert (noisy[0][middle] == noisy[1][middle]).all() and noisy[0].std() > 5
-    assert (measuring.degraded(image, "", 0, 7) == image).all()
+    face = Face((80, 60, 160, 170))
+    assert measuring.degraded(image, face, "", 0, 7) == (image, face)
+    cropped, moved = measuring.degraded(image, face, "crop", 5, 7)
+    assert moved is not None and cropped.shape[0] < 256
+    x, y = round(moved.box[0]), round(moved.box[1])
+    assert (cropped[y : y + 40, x : x + 40] == image[60:100, 80:120]).all()  # the face went with its pixels
     table = extract_features(rows[:1], [Means()], boxes=boxes, degradations=[("brightness", 5)], jobs=1).table
     bright = DEGRADATIONS["brightness"](image, 5, np.random.default_rng(0))
     expected = Means().measure([Subject(bright)])[0].values
@@ -210,12 +214,10 @@ def test_landmarks_are_looked_for_only_where_a_feature_needs_them(
             known = faces[0].points is not None
             return [Landmarks(np.arange(936, dtype=np.float32).reshape(468, 2)) if known else None]
 
-    measuring._landmark_finder.cache_clear()
-    monkeypatch.setitem(sys.modules, "unmask.data.landmarks", types.SimpleNamespace(LandmarkFinder=Finder))  # type: ignore[arg-type]
+    monkeypatch.setattr(measuring, "_landmark_finder", Finder)
     extract_features(rows[:3], [Means(), EyeDistance()], boxes=boxes, jobs=1)
     assert not calls
     table = extract_features(rows[:3], [Spread(), EyeDistance()], boxes=boxes, jobs=1).table
-    measuring._landmark_finder.cache_clear()
     assert table.status["spread"].tolist() == ["no_face", "no_landmarks", "ok"] and len(calls) == 2
     assert table.status["eyes"].tolist()[2] == "ok"  # it saw no landmarks: EyeDistance asserts that
 

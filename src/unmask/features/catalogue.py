@@ -7,12 +7,16 @@ from difflib import get_close_matches
 
 from unmask.core.errors import ConfigError
 from unmask.features.base import Feature
+from unmask.features.networks import CLIPEmbedding, CNNEmbedding, GramTexture
 
-_ALL: tuple[Feature, ...] = ()
+_ALL: tuple[Feature, ...] = (
+    GramTexture(),  # 18
+    CNNEmbedding(),  # 19
+    CLIPEmbedding(),  # 20
+)
 
 FEATURES: dict[str, Feature] = {feature.name: feature for feature in _ALL}
 """By name, in the order of the catalogue."""
-
 
 COST_MS: dict[str, float] = {}
 """Processor milliseconds per image, by feature, where they were measured (median; one core of a 2-core x86-64 Xeon)."""

@@ -20,8 +20,10 @@ from unmask.core.version import __version__
 from unmask.data.degradations import DEGRADATIONS
 from unmask.data.faces import FaceFinder
 from unmask.data.intake import decode
+from unmask.data.landmarks import LandmarkFinder
 from unmask.features.base import Feature, Measured, Subject
 from unmask.features.cache import Entry, FeatureCache
+from unmask.nn.landmarks import ASSET
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +104,8 @@ class Measurer:
             entries = cache.read(image.sha256, place) if cache is not None else {}
             lacking = [f for f in self.features if not _holds(entries, f)]
             if lacking:
-                fresh, fault = _measure(lacking, Subject(degraded(image.pixels, *state, self.seed), face), shared)
+                subject = Subject(*degraded(image.pixels, face, *state, self.seed))
+                fresh, fault = _measure(lacking, subject, shared)
                 if cache is not None:
                     cache.add(image.sha256, place, fresh)
                 if fault is not None:
@@ -141,8 +144,9 @@ class Measurer:
 
 def feature_key(feature: Feature) -> str:
     """What a feature's values depend on beside the image: its name and version, this package's, weights."""
-    weights = f" {feature.fingerprint[:16]}" if feature.fingerprint else ""
-    return f"{feature.name} v{feature.version}, unmask {__version__}{weights}"
+    weights = f", weights {feature.fingerprint}" if feature.fingerprint else ""
+    landmarks = f", landmarks {_landmark_weights()[:16]}" if "landmarks" in feature.needs else ""
+    return f"{feature.name} v{feature.version}, unmask {__version__}{weights}{landmarks}"
 
 
 def _holds(entries: Mapping[str, Entry], feature: Feature) -> bool:
@@ -150,11 +154,14 @@ def _holds(entries: Mapping[str, Entry], feature: Feature) -> bool:
     return entry is not None and (entry.measured.values is None or len(entry.measured.values) == len(feature.columns))
 
 
-def degraded(pixels: UInt8Image, name: str, severity: int, seed: int) -> UInt8Image:
-    """The image under a degradation (an empty name: as it is); the draw depends on the arguments alone."""
+def degraded(
+    pixels: UInt8Image, face: Face | None, name: str, severity: int, seed: int
+) -> tuple[UInt8Image, Face | None]:
+    """An image and its face under a degradation (an empty name: as it is); the draw depends on nothing else."""
     if not name:
-        return pixels
-    return DEGRADATIONS[name](pixels, severity, rng(seed, "degrade", name, severity))
+        return pixels, face
+    pixels, place = DEGRADATIONS[name].edit(pixels, severity, rng(seed, "degrade", name, severity))
+    return pixels, face and place.face(face)
 
 
 def _measure(
@@ -209,7 +216,10 @@ def _face_finder() -> FaceFinder:
 
 
 @lru_cache(maxsize=1)
-def _landmark_finder() -> Any:
-    from unmask.data.landmarks import LandmarkFinder
-
+def _landmark_finder() -> LandmarkFinder:
     return LandmarkFinder()
+
+
+@lru_cache(maxsize=1)
+def _landmark_weights() -> str:
+    return sha256_file(ASSET) if ASSET.is_file() else "missing"

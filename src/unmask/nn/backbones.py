@@ -135,13 +135,13 @@ def _from_info(net: nn.Module, prefix: str) -> tuple[nn.Module, list[int], list[
     return net, list(info.channels()), list(info.reduction()), names
 
 
-def _mobilenetv2_e1(in_channels: int, stages: int) -> tuple[nn.Module, list[int], list[int], list[str]]:
+def mobilenetv2_e1(in_channels: int) -> nn.Module:
+    """MobileNetV2 in the layout of ``mobilenetv2_gluon_e1``, without a classifier."""
     from timm.models._efficientnet_builder import decode_arch_def
-    from timm.models._features import FeatureGetterNet
     from timm.models.efficientnet import EfficientNet
 
     blocks: Any = decode_arch_def([[row] for row in _MOBILENETV2])  # type: ignore[no-untyped-call]
-    net = EfficientNet(
+    return EfficientNet(
         blocks,
         num_classes=0,
         num_features=1280,
@@ -150,6 +150,12 @@ def _mobilenetv2_e1(in_channels: int, stages: int) -> tuple[nn.Module, list[int]
         norm_layer=nn.BatchNorm2d,
         act_layer=partial(nn.ReLU6, inplace=True),
     )
+
+
+def _mobilenetv2_e1(in_channels: int, stages: int) -> tuple[nn.Module, list[int], list[int], list[str]]:
+    from timm.models._features import FeatureGetterNet
+
+    net = mobilenetv2_e1(in_channels)
     getter = FeatureGetterNet(net, out_indices=tuple(range(min(stages, 4) + 1)), return_dict=False)
     return _from_info(getter, "model.")
 
