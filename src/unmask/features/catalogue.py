@@ -7,9 +7,13 @@ from difflib import get_close_matches
 
 from unmask.core.errors import ConfigError
 from unmask.features.base import Feature
+from unmask.features.clips import HOGCorrelation, PatchGraph, SpatioTemporal
 from unmask.features.networks import CLIPEmbedding, CNNEmbedding, GramTexture
 
 _ALL: tuple[Feature, ...] = (
+    PatchGraph(),  # 3
+    SpatioTemporal(),  # 4
+    HOGCorrelation(),  # 5, on clips
     GramTexture(),  # 18
     CNNEmbedding(),  # 19
     CLIPEmbedding(),  # 20
