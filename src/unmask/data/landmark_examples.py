@@ -27,7 +27,7 @@ KEPT_ZOOM, LOOK_ZOOM = 0.5, 0.8
 PIVOT = np.array([0.5, 0.5 + 0.1 * KEPT_ZOOM])
 """Where the middle of the face lies in a kept square."""
 TEACHER_ZOOMS = (0.7, 0.76, 0.82)
-"""The teacher is asked at these zooms (its square is then about 1.5 face boxes) and mirrored; the mean is the target."""
+"""The teacher is asked at these zooms (squares of about 1.5 face boxes) and mirrored; the target is the mean."""
 SURE, STEADY = 8.0, 0.06
 """Faces are left out where the teacher's face logit is lower, or its points at the three zooms lie farther from their
 mean, in distances of the outer eye corners."""

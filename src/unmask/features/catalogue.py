@@ -9,11 +9,13 @@ from unmask.core.errors import ConfigError
 from unmask.features.base import Feature
 from unmask.features.clips import HOGCorrelation, PatchGraph, SpatioTemporal
 from unmask.features.networks import CLIPEmbedding, CNNEmbedding, GramTexture
+from unmask.features.pose import HeadPoseConsistency
 
 _ALL: tuple[Feature, ...] = (
     PatchGraph(),  # 3
     SpatioTemporal(),  # 4
     HOGCorrelation(),  # 5, on clips
+    HeadPoseConsistency(),  # 10
     GramTexture(),  # 18
     CNNEmbedding(),  # 19
     CLIPEmbedding(),  # 20
