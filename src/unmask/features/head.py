@@ -101,12 +101,12 @@ def head_pose(
     depth = lens[0, 0] / unit
     target = seen[chosen]
     shift = np.append((seen[list(table)].mean(0) - lens[:2, 2]) / unit, depth)
-    turn, shift = np.zeros((3, 1)), shift.reshape(3, 1)
     model = _table({i: table[i] for i in chosen})
-    solved, turn, shift = cv2.solvePnP(model, target, lens, None, turn, shift, useExtrinsicGuess=True)
-    if not solved or not np.isfinite(turn).all() or shift[2, 0] <= 0:
+    begin = np.zeros((3, 1)), shift.reshape(3, 1)
+    solved, turn, place = cv2.solvePnP(model, target, lens, None, *begin, useExtrinsicGuess=True)
+    if not solved or not np.isfinite(turn).all() or place[2, 0] <= 0:
         return None
-    projected = cv2.projectPoints(model, turn, shift, lens, None)[0][:, 0]
+    projected = cv2.projectPoints(model, turn, place, lens, None)[0][:, 0]
     error = float(np.sqrt(np.square(projected - target).sum(1).mean()) / unit)
     return HeadPose(np.asarray(cv2.Rodrigues(turn)[0], float), error)
 

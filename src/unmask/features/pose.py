@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from unmask.features.base import Feature, Measured, Need, Subject
+from unmask.features.base import Feature, Measured, Subject
 from unmask.features.head import INNER, head_pose
 
 LARGEST_ERROR = 0.25
@@ -31,7 +31,7 @@ class HeadPoseConsistency(Feature):
     line = "3-D head pose of the whole face against the inner face: angles, their difference, how well each fits"
     paper = "Yang, Li and Lyu, 2019"
     kinds = ("descriptor",)
-    needs: tuple[Need, ...] = ("landmarks",)
+    needs = ("landmarks",)
 
     @property
     def columns(self) -> tuple[str, ...]:
