@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from unmask.core.errors import ConfigError
 from unmask.core.types import Face, Landmarks, UInt8Image, ViewConfig
 from unmask.data.views import views
+from unmask.nn.descriptors import PixelDescriptor, create_descriptor
 from unmask.nn.maps import PixelMap, create_map
 
 Vector = npt.NDArray[np.float32]
@@ -134,6 +136,9 @@ class Feature(ABC):
 class PixelFeature(Feature):
     """A descriptor of one square view per image, computed over whole batches of views."""
 
+    descriptor_name: ClassVar[str | None] = None
+    """Its module in :data:`unmask.nn.descriptors.DESCRIPTORS`; a feature without one writes :meth:`describe` and
+    :attr:`columns` itself."""
     view: ClassVar[ViewConfig] = FACE
     """What it looks at: by default the square around the face (the whole frame where there is no face)."""
     smallest: ClassVar[int] = 32
@@ -141,9 +146,22 @@ class PixelFeature(Feature):
     batch: ClassVar[int] = 16
     """Views at once; bounds the memory."""
 
-    @abstractmethod
+    @cached_property
+    def descriptor(self) -> PixelDescriptor:
+        """The module that :attr:`descriptor_name` names."""
+        if self.descriptor_name is None:
+            raise NotImplementedError(f"feature '{self.name}' has no descriptor module and no describe() of its own")
+        return create_descriptor(self.descriptor_name)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the descriptor's entries."""
+        return self.descriptor.names
+
     def describe(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) RGB in [0, 1] to (B, D), in the order of :attr:`columns`."""
+        """(B, 3, S, S) RGB in [0, 1] to (B, D), in the order of :attr:`columns`; nan where there is no value."""
+        found: Tensor = self.descriptor(pixels)
+        return found
 
     def _measure(self, subjects: Sequence[Subject]) -> list[Measured]:
         results = [Measured("too_small")] * len(subjects)

@@ -9,13 +9,23 @@ from unmask.core.errors import ConfigError
 from unmask.features.base import Feature
 from unmask.features.clips import HOGCorrelation, PatchGraph, SpatioTemporal
 from unmask.features.networks import CLIPEmbedding, CNNEmbedding, GramTexture
+from unmask.features.pixels import DCT, GLCM, HOG, LBP, NPR, Colour, NoiseResidual, RawRGB, Spectrum
 from unmask.features.pose import HeadPoseConsistency
 
 _ALL: tuple[Feature, ...] = (
+    RawRGB(),  # 1
+    NoiseResidual(),  # 2
     PatchGraph(),  # 3
     SpatioTemporal(),  # 4
+    HOG(),  # 5
     HOGCorrelation(),  # 5, on clips
+    LBP(),  # 6
+    GLCM(),  # 7
+    Colour(),  # 8
     HeadPoseConsistency(),  # 10
+    Spectrum(),  # 15
+    DCT(),  # 16
+    NPR(),  # 17
     GramTexture(),  # 18
     CNNEmbedding(),  # 19
     CLIPEmbedding(),  # 20

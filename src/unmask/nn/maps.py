@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unmask.core.errors import ConfigError
 from unmask.ops.colour import gradient_size, hue_plane, ycbcr
-from unmask.ops.dct import GRID_FOUND, block_dct, dct_kernels, grid_offset, to_grid
+from unmask.ops.dct import GRID_FOUND, block_dct, dct_matrix, grid_offset, to_grid
 from unmask.ops.lbp import PATTERNS, pattern_planes, uniform_patterns
 from unmask.ops.noise import noise_residual
 from unmask.ops.npr import npr
@@ -84,7 +84,7 @@ class LBP(PixelMap):
 
     def compute(self, image: Tensor) -> Tensor:
         """(B, 10, H, W) of 0 and 1, summing to 1 over the planes."""
-        return pattern_planes(uniform_patterns((luma(image) * 255).round()))
+        return pattern_planes(uniform_patterns((luma(image) * 255).round().to(torch.uint8)))
 
 
 class Colour(PixelMap):
@@ -129,12 +129,12 @@ class DCT(PixelMap):
 
     channels = 64
     stride = 8
-    kernels: Tensor
+    matrix: Tensor
 
     def __init__(self, align: bool = True) -> None:
         super().__init__()
         self.align = align
-        self.register_buffer("kernels", dct_kernels(), persistent=False)
+        self.register_buffer("matrix", dct_matrix(), persistent=False)
 
     def compute(self, image: Tensor) -> Tensor:
         """(B, 64, H // 8, W // 8): vertical frequency times 8 plus horizontal frequency."""
@@ -145,9 +145,9 @@ class DCT(PixelMap):
         """(B, 64, H // 8, W // 8) coefficients in grey levels, mid-grey at 0, on the image's own grid."""
         grey = luma(image) * 255
         if self.align:
-            offset, strength = grid_offset(grey.detach(), self.kernels)
+            offset, strength = grid_offset(grey.detach(), self.matrix)
             grey = to_grid(grey, torch.where(strength[:, None] > GRID_FOUND, offset, 0))
-        return block_dct(grey - 128, self.kernels)
+        return block_dct(grey - 128, self.matrix)
 
 
 class NPR(PixelMap):

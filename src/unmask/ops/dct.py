@@ -16,41 +16,39 @@ _PROBES = ((1, 3), (3, 1), (2, 4), (4, 2), (3, 5), (5, 3), (4, 6), (6, 4))
 and at high qualities."""
 
 
-def dct_matrix(device: torch.device | str = "cpu") -> Tensor:
+def dct_matrix() -> Tensor:
     """(8, 8) float32 orthonormal DCT-II: row = frequency, column = place.
 
     >>> matrix = dct_matrix()
     >>> bool(torch.allclose(matrix @ matrix.T, torch.eye(8), atol=1e-6))
     True
     """
-    place = torch.arange(BLOCK, device=device, dtype=torch.float32)
+    place = torch.arange(BLOCK, dtype=torch.float64)
     matrix = torch.cos(torch.pi / (2 * BLOCK) * (2 * place + 1) * place[:, None]) / 2
-    return torch.cat([matrix[:1] / 2**0.5, matrix[1:]])
+    return torch.cat([matrix[:1] / 2**0.5, matrix[1:]]).float()
 
 
-def dct_kernels(device: torch.device | str = "cpu") -> Tensor:
-    """(64, 1, 8, 8): the cosine pictures, vertical frequency times 8 plus horizontal frequency."""
-    matrix = dct_matrix(device)
-    return torch.einsum("uy,vx->uvyx", matrix, matrix).reshape(BLOCK * BLOCK, 1, BLOCK, BLOCK)
-
-
-def block_dct(grey: Tensor, kernels: Tensor) -> Tensor:
+def block_dct(grey: Tensor, matrix: Tensor) -> Tensor:
     """Orthonormal DCT-II of every 8 x 8 block from the upper left corner on: ``scipy.fft.dctn(block, norm="ortho")``.
 
     Args:
         grey: (B, 1, H, W), sides of at least 8; rows and columns after the last whole block are left out.
-        kernels: (64, 1, 8, 8) from :func:`dct_kernels`.
+        matrix: (8, 8) from :func:`dct_matrix`.
 
     Returns:
         (B, 64, H // 8, W // 8) in the unit of ``grey``: vertical frequency times 8 plus horizontal frequency.
 
-    >>> round(block_dct(torch.ones(1, 1, 8, 8), dct_kernels())[0, 0].item(), 5)
+    >>> round(block_dct(torch.ones(1, 1, 8, 8), dct_matrix())[0, 0].item(), 5)
     8.0
     """
-    return F.conv2d(grey, kernels, stride=BLOCK)
+    batch, _, height, width = grey.shape
+    h, w = height // BLOCK, width // BLOCK
+    pixels = grey[..., : h * BLOCK, : w * BLOCK].reshape(batch * h, BLOCK, w * BLOCK)
+    found = (matrix @ pixels).view(-1, BLOCK) @ matrix.T  # down, then across; (B·h·u·w, v)
+    return found.view(batch, h, BLOCK, w, BLOCK).permute(0, 2, 4, 1, 3).reshape(batch, BLOCK * BLOCK, h, w)
 
 
-def grid_offset(grey: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
+def grid_offset(grey: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Where the blocks of an earlier JPEG compression begin, from the zeros it left (after Nikoukhah et al., 2021).
 
     At each of the 64 positions of the grid, count the block coefficients that are nearly zero (under half a grey
@@ -59,7 +57,7 @@ def grid_offset(grey: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         grey: (B, 1, H, W) luma in grey levels (0 to 255).
-        kernels: (64, 1, 8, 8) from :func:`dct_kernels`.
+        matrix: (8, 8) from :func:`dct_matrix`.
 
     Returns:
         (B, 2) int64, row and column of the first block, 0..7, and (B,) strength: how much larger the share of zeros
@@ -70,8 +68,9 @@ def grid_offset(grey: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
     rows, columns = (height - BLOCK + 1) // BLOCK, (width - BLOCK + 1) // BLOCK
     if not rows or not columns:
         return torch.zeros(batch, 2, dtype=torch.int64, device=grey.device), grey.new_zeros(batch)
-    probes = torch.tensor([BLOCK * down + across for down, across in _PROBES], device=grey.device)
-    found = F.conv2d(grey, kernels[probes])  # (B, 8, H - 7, W - 7): a block at every pixel
+    down, across = (torch.tensor(part, device=grey.device) for part in zip(*_PROBES, strict=True))
+    probes = matrix[down][:, :, None] * matrix[across][:, None]  # (8, 8, 8) cosine pictures
+    found = F.conv2d(grey, probes[:, None])  # (B, 8, H - 7, W - 7): a block at every pixel
     zeros = (found.abs() < 0.5).to(grey.dtype).mean(1)[:, : rows * BLOCK, : columns * BLOCK]
     share = zeros.view(batch, rows, BLOCK, columns, BLOCK).mean((1, 3)).flatten(1)  # (B, 64) by position of the grid
     most, where = share.max(1)

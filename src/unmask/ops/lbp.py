@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,9 +11,9 @@ from torch.nn import functional as F
 PATTERNS = 10
 """Rotation-invariant uniform patterns of eight neighbours: 0 to 8 bright ones in a row, and all that are not."""
 
-_RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
-_REACH = 0.70711
-"""Row and column of a diagonal neighbour on the unit circle, to the five digits that scikit-image keeps."""
+_FAR, _NEAR = 70711, 29289
+"""A diagonal neighbour on the unit circle, to the five digits that scikit-image keeps, is so many 100000ths of the way
+from the pixel to the corner, in rows and in columns."""
 
 
 def uniform_patterns(grey: Tensor) -> Tensor:
@@ -19,34 +21,58 @@ def uniform_patterns(grey: Tensor) -> Tensor:
 
     A neighbour's bit is 1 where it is at least the pixel; the four diagonal ones are interpolated bilinearly, and
     outside the image is 0. A ring with at most two changes gets the number of its ones, 0 to 8, any other 9. Equal to
-    ``skimage.feature.local_binary_pattern(grey, 8, 1, "uniform")`` for whole grey levels.
+    ``skimage.feature.local_binary_pattern(grey, 8, 1, "uniform")``, in integers, so that equal pixels are equal.
 
     Args:
-        grey: (B, 1, H, W) grey levels, whole numbers (0 to 255) in a float type.
+        grey: (B, 1, H, W) uint8.
 
     Returns:
-        (B, 1, H, W) int32 in 0..9. Not differentiable.
+        (B, 1, H, W) uint8 in 0..9. Not differentiable.
 
-    >>> uniform_patterns(torch.full((1, 1, 3, 3), 7.0))[0, 0, 1, 1].item()  # flat: nobody is darker
+    >>> uniform_patterns(torch.full((1, 1, 3, 3), 7, dtype=torch.uint8))[0, 0, 1, 1].item()  # flat: nobody is darker
     8
     """
-    height, width = grey.shape[-2:]
-    around = F.pad(grey, (1, 1, 1, 1))
-    # (9 differences): rows then columns -1, 0, 1
-    off = {
-        (row, column): around[..., 1 + row : 1 + row + height, 1 + column : 1 + column + width] - grey
-        for row, column in _RING
-    }
-    bits = [
-        off[at]
-        if 0 in at
-        else _REACH * off[at] + (1 - _REACH) * (off[at[0], 0] + off[0, at[1]])  # the pixel's own share is 0
-        for at in _RING
+    batch, _, height, width = grey.shape
+    row = width + 2
+    pixels = F.pad(grey, (1, 1, 1, 1)).flatten()  # one run: a neighbour is a shift, memory is read in order
+    first = row + 1
+    many = pixels.numel() - 2 * first
+
+    def around(run: Tensor, shift: int) -> Tensor:
+        return run[first + shift : first + shift + many]
+
+    # Pixel c, corner d, the two a and b between them: the interpolated neighbour is at least c where
+    # far·d + near·(a + b) >= (far + 2·near)·c (all over far; c's own share is taken to the right).
+    levels = pixels.int()
+    far = levels * _FAR
+    span = pixels.numel() - first
+    above_right = (levels[:span] + levels[first:]).mul_(_NEAR)  # entry p - row: pixels above and right of p
+    above_left = (levels[1 : 1 + span] + levels[row : row + span]).mul_(_NEAR)  # entry p - first: above and left of p
+    own = around(levels, 0) * (_FAR + 2 * _NEAR)
+    centre = around(pixels, 0)
+
+    def corner(shift: int, sides: Tensor) -> Tensor:
+        return (around(far, shift) + sides[:many]).ge_(own).to(torch.uint8)
+
+    def side(shift: int) -> Tensor:
+        return (around(pixels, shift) >= centre).to(torch.uint8)
+
+    ring = [
+        side(1),
+        corner(1 - row, above_right[1:]),
+        side(-row),
+        corner(-1 - row, above_left),
+        side(-1),
+        corner(row - 1, above_right[row:]),  # below and left of c: above and right of the lower left corner
+        side(row),
+        corner(row + 1, above_left[first:]),  # below and right of c: above and left of the lower right corner
     ]
-    ring = torch.cat(bits, 1) >= 0  # (B, 8, H, W)
-    changes = (ring ^ torch.cat([ring[:, -1:], ring[:, :-1]], 1)).sum(1, keepdim=True, dtype=torch.int32)
-    ones = ring.sum(1, keepdim=True, dtype=torch.int32)
-    return torch.where(changes <= 2, ones, PATTERNS - 1)
+    changes, ones = ring[0] ^ ring[7], ring[0].clone()
+    for before, bit in pairwise(ring):
+        changes += before ^ bit
+        ones += bit
+    patterns = torch.maximum(ones, (changes > 2).to(torch.uint8) * (PATTERNS - 1))
+    return F.pad(patterns, (0, 2 * first)).view(batch, 1, height + 2, row)[..., :height, :width]
 
 
 def pattern_planes(patterns: Tensor) -> Tensor:
@@ -57,3 +83,16 @@ def pattern_planes(patterns: Tensor) -> Tensor:
     """
     kinds = torch.arange(PATTERNS, device=patterns.device, dtype=patterns.dtype).view(1, PATTERNS, 1, 1)
     return (patterns == kinds).float()
+
+
+def pattern_histogram(patterns: Tensor) -> Tensor:
+    """Share of each pattern: (B, C, H, W) uint8 from :func:`uniform_patterns` to (B, C, 10), summing to 1.
+
+    >>> pattern_histogram(torch.tensor([[[[0, 9, 9, 9]]]], dtype=torch.uint8))[0, 0, [0, 9]].tolist()
+    [0.25, 0.75]
+    """
+    batch, channels, height, width = patterns.shape
+    planes = torch.arange(batch * channels, device=patterns.device, dtype=torch.int32) * PATTERNS
+    found = patterns.reshape(batch * channels, -1).int() + planes[:, None]
+    counts = torch.bincount(found.flatten(), minlength=PATTERNS * batch * channels)
+    return counts.view(batch, channels, PATTERNS).float() / (height * width)

@@ -8,19 +8,30 @@ from torch.nn import functional as F
 
 from unmask.ops.wavelets import dwt2, idwt2
 
-WINDOWS = (3, 5, 7, 9)
-"""Sides of the squares over which a coefficient's variance is estimated; the least estimate counts."""
+REACH = 4
+"""Half the side of the largest square over which a coefficient's variance is estimated."""
 
 
-def local_mean(x: Tensor, side: int) -> Tensor:
-    """Mean of (B, C, H, W) over the square of odd ``side`` around each place, only what lies inside the image.
+def least_local_mean(x: Tensor) -> Tensor:
+    """The least of the means of (B, C, H, W) over squares of 3, 5, 7 and 9 around each place, zero outside.
 
-    >>> local_mean(torch.tensor([[[[1.0, 2.0, 6.0]]]]), 3).flatten().tolist()
-    [1.5, 3.0, 4.0]
+    >>> least_local_mean(torch.ones(1, 1, 20, 20))[0, 0, 0, [0, 4, 9]].tolist()  # a corner sees 4 of 9, 25 of 81
+    [0.30864197..., 0.55555558..., 0.55555558...]
     """
-    half = side // 2
-    along = F.avg_pool2d(x, (1, side), 1, (0, half), count_include_pad=False)
-    return F.avg_pool2d(along, (side, 1), 1, (half, 0), count_include_pad=False)
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (REACH, REACH, REACH, REACH))
+    along = padded[..., REACH : REACH + width]
+    least = None
+    for reach in range(1, REACH + 1):
+        along = along + padded[..., REACH - reach : REACH - reach + width]
+        along = along + padded[..., REACH + reach : REACH + reach + width]
+        whole = along[..., REACH - reach : REACH - reach + height, :]
+        for row in range(REACH - reach + 1, REACH + reach + 1):
+            whole = whole + along[..., row : row + height, :]
+        mean = whole / (2 * reach + 1) ** 2
+        least = mean if least is None else torch.minimum(least, mean)
+    assert least is not None
+    return least
 
 
 def noise_residual(image: Tensor, filters: Tensor, sigma: float, levels: int = 4) -> Tensor:
@@ -54,10 +65,7 @@ def noise_residual(image: Tensor, filters: Tensor, sigma: float, levels: int = 4
     for _ in range(levels):
         approximation, bands = dwt2(approximation, filters)
         power = bands.flatten(1, 2).square()  # (B, 3C, h, w)
-        excess = local_mean(power, WINDOWS[0])
-        for side in WINDOWS[1:]:
-            excess = torch.minimum(excess, local_mean(power, side))
-        own = (excess - noise).clamp_min(0).view_as(bands)
+        own = (least_local_mean(power) - noise).clamp_min(0).view_as(bands)
         kept.append(bands * (noise / (own + noise)))
     residual = torch.zeros_like(approximation)
     for bands in reversed(kept):

@@ -55,3 +55,35 @@ def log_amplitude(planes: Tensor) -> Tensor:
         (B, C, H, W), zero frequency in the middle; see :func:`amplitude`.
     """
     return (amplitude(planes) + FLOOR).log10() / 3
+
+
+def radial_power(grey: Tensor, bins: int) -> Tensor:
+    """Mean power by spatial frequency, over all directions (azimuthal average), under a Hann window.
+
+    Args:
+        grey: (B, 1, H, W); its mean is taken out.
+        bins: equal steps of frequency from 0 to the corner of the spectrum, ``sqrt(0.5)`` cycles per pixel.
+
+    Returns:
+        (B, bins) power, white noise of variance v gives v throughout; nan where an image is too small for a bin to
+        hold a frequency.
+
+    >>> stripes = torch.tensor([1.0, -1.0]).repeat(16).expand(1, 1, 32, 32)  # half a cycle per pixel
+    >>> radial_power(stripes, 10).argmax().item() == int(0.5 / 0.5**0.5 * 10)
+    True
+    """
+    height, width = grey.shape[-2:]
+    plane = grey[:, 0] - grey[:, 0].mean((1, 2), keepdim=True)
+    spectrum: Tensor = torch.fft.rfft2(plane * hann2d(height, width, grey.device), norm="ortho")
+    power = spectrum.real.square() + spectrum.imag.square()  # (B, H, W // 2 + 1)
+    down = torch.fft.fftfreq(height, device=grey.device)
+    across = torch.fft.rfftfreq(width, device=grey.device)
+    radius = torch.hypot(down[:, None], across)
+    which = (radius * (bins * 2**0.5)).long().clamp_max(bins - 1).flatten()
+    twice = torch.full_like(across, 2.0)  # the half that a real image repeats
+    twice[0] = 1
+    if width % 2 == 0:
+        twice[-1] = 1
+    weight = twice.expand(height, -1).flatten()
+    sums = power.new_zeros(grey.shape[0], bins).index_add(1, which, power.flatten(1) * weight)
+    return sums / weight.new_zeros(bins).index_add(0, which, weight)

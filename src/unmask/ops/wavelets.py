@@ -83,17 +83,15 @@ def idwt2(ll: Tensor, bands: Tensor, filters: Tensor) -> Tensor:
     True
     """
     batch, channels, _, h, w = bands.shape
-    pad = filters.shape[-1] // 2 - 1
+    length = filters.shape[-1]
+    reach = length // 4
+    # Output 2m + phase gathers the coefficients m - j with the taps 2j + phase + length / 2 - 1.
+    shift = torch.arange(reach, -reach - 1, -1, device=filters.device)
+    taps = 2 * shift + torch.arange(2, device=filters.device)[:, None] + length // 2 - 1 + 2  # (2, K), after padding
+    padded = F.pad(filters[:, 0], (2, 2, 2, 2))
+    kernels = padded[:, taps[:, :, None, None], taps]  # (4, 2, K, 2, K)
+    kernels = kernels.permute(1, 3, 0, 2, 4).reshape(4, 4, 2 * reach + 1, 2 * reach + 1)
     parts = torch.cat([ll[:, :, None], bands], 2).reshape(batch * channels, 4, h, w)
-    x = F.conv_transpose2d(parts, filters, stride=2)  # (B·C, 1, 2h + 2 pad, 2w + 2 pad)
-    if pad:
-        x = _unwrap(_unwrap(x, pad, 2), pad, 3)
-    return x.view(batch, channels, 2 * h, 2 * w)
-
-
-def _unwrap(x: Tensor, pad: int, dim: int) -> Tensor:
-    """The adjoint of :func:`_wrap`: what it continued is added back where it came from."""
-    side = x.shape[dim] - 2 * pad
-    inner, before, after = x.narrow(dim, pad, side), x.narrow(dim, 0, pad), x.narrow(dim, pad + side, pad)
-    zeros = torch.zeros_like(inner.narrow(dim, 0, side - pad))
-    return inner + torch.cat([zeros, before], dim) + torch.cat([after, zeros], dim)
+    if reach:
+        parts = _wrap(_wrap(parts, reach, 2), reach, 3)
+    return F.pixel_shuffle(F.conv2d(parts, kernels), 2).view(batch, channels, 2 * h, 2 * w)

@@ -1,0 +1,70 @@
+"""Histograms of oriented gradients (Dalal and Triggs, 2005)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def oriented_histograms(grey: Tensor, cell: int, orientations: int = 9) -> Tensor:
+    """Gradient magnitude by direction (180 degrees in equal parts), summed per cell and divided by its pixels.
+
+    Args:
+        grey: (B, 1, H, W); rows and columns after the last whole cell are left out. Central differences, 0 at borders.
+        cell: side of a cell in pixels.
+        orientations: parts of the half circle.
+
+    Returns:
+        (B, H // cell, W // cell, orientations).
+
+    >>> ramp = torch.arange(8.0).expand(1, 1, 8, 8)  # grows to the right: direction 0
+    >>> oriented_histograms(ramp, 8)[0, 0, 0, :2].tolist()
+    [1.5, 0.0]
+    """
+    batch, _, height, width = grey.shape
+    rows, columns = height // cell, width // cell
+    part = (slice(None), slice(rows * cell), slice(columns * cell))
+    across = F.pad(grey[..., 2:] - grey[..., :-2], (1, 1))[:, 0][part]
+    down = F.pad(grey[..., 2:, :] - grey[..., :-2, :], (0, 0, 1, 1))[:, 0][part]
+    magnitude = torch.hypot(across, down)
+    turn = torch.atan2(down, across).mul(orientations / math.pi)  # in parts, -orientations .. orientations
+    part_of = turn.add_(2e-6).floor_().int().remainder_(orientations)  # half a turn is no turn, for rounding too
+    row = torch.arange(rows * cell, device=grey.device, dtype=torch.int32) // cell * columns
+    column = torch.arange(columns * cell, device=grey.device, dtype=torch.int32) // cell
+    first = (row[:, None] + column) * orientations
+    image = torch.arange(batch, device=grey.device, dtype=torch.int32) * (rows * columns * orientations)
+    place = part_of.add_(first).add_(image[:, None, None]).long()
+    votes = magnitude.new_zeros(batch * rows * columns * orientations)
+    votes = votes.scatter_add(0, place.flatten(), magnitude.flatten())
+    return votes.view(batch, rows, columns, orientations) / cell**2
+
+
+def hog(grey: Tensor, cell: int, block: int, orientations: int = 9) -> Tensor:
+    """``skimage.feature.hog(..., block_norm="L2-Hys")``: histograms of cells, normalised over overlapping blocks.
+
+    Args:
+        grey: (B, 1, H, W).
+        cell: side of a cell in pixels.
+        block: side of a block in cells.
+        orientations: parts of the half circle.
+
+    Returns:
+        (B, rows, columns, block, block, orientations): ``H // cell - block + 1`` rows of blocks, alike columns.
+
+    Raises:
+        ValueError: not one block fits.
+    """
+    height, width = grey.shape[-2:]
+    if min(height, width) < cell * block:
+        raise ValueError(f"expected sides of at least {cell * block} for a block, got {height}x{width}")
+    votes = oriented_histograms(grey, cell, orientations)
+    blocks = votes.unfold(1, block, 1).unfold(2, block, 1).permute(0, 1, 2, 4, 5, 3)
+    clipped = _unit(blocks).clamp_max(0.2)
+    return _unit(clipped)
+
+
+def _unit(blocks: Tensor) -> Tensor:
+    return blocks / (blocks.square().sum((3, 4, 5), keepdim=True) + 1e-10).sqrt()
