@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.stats import spearmanr
 from sklearn.inspection import permutation_importance as sklearn_permutation
 from sklearn.linear_model import LogisticRegression
@@ -60,6 +61,23 @@ def test_the_batched_solver_is_scikit_learns(ridge: float) -> None:
         model = LogisticRegression(C=1 / ridge, class_weight="balanced", tol=1e-12, max_iter=100_000)
         model.fit(columns, labels)
         np.testing.assert_allclose(solved, [*model.coef_[0], model.intercept_[0]], atol=2e-3, rtol=2e-3)
+
+
+def test_weights_that_may_not_be_negative_are_those_of_a_bounded_optimiser() -> None:
+    random = np.random.default_rng(1)
+    labels = np.arange(150) % 2 == 1
+    x = random.normal(size=(3, 150, 5)) + labels[:, None] * np.array([1.0, -0.6, 0.2, -0.1, -0.5])
+    positive = np.array([True, True, True, True, False])
+    sign = np.where(labels, 1.0, -1.0)
+    for columns, solved in zip(x, fit_logistic(x, labels, positive=positive), strict=True):
+
+        def loss(w: np.ndarray, columns: np.ndarray = columns) -> float:
+            return float(np.logaddexp(0, -sign * (columns @ w[:-1] + w[-1])).sum() + 0.5 * (w[:-1] ** 2).sum())
+
+        bounds = [(0 if one else None, None) for one in positive] + [(None, None)]
+        expected = minimize(loss, np.zeros(6), method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-14}).x
+        np.testing.assert_allclose(solved, expected, atol=1e-3)
+        assert solved[1] == 0.0 and solved[4] < 0
 
 
 def test_folds_stay_apart_and_every_score_is_from_strangers() -> None:

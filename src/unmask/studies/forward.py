@@ -102,7 +102,7 @@ class _Scored:
         found = np.empty((len(candidates), len(self.labels)))
         for mine, train, held in self.folds:
             x = np.ascontiguousarray(np.swapaxes(train[:, index], 0, 1))  # (m, n, p)
-            solved = fit_logistic(x, self.labels[~mine])
+            solved = fit_logistic(x, self.labels[~mine], positive=index < self.width)
             found[:, mine] = np.einsum("nmp,mp->mn", held[:, index], solved[:, :-1]) + solved[:, -1:]
         return found
 
