@@ -42,6 +42,17 @@ SMALL: dict[str, dict[str, Any]] = {
         "dropout": 0.0,
     },
     "auranet_tiny": {"view": {"size": 64}, "dropout": 0.0},
+    "clmf": {  # the first stages of its own networks
+        "view": {"size": 64},
+        "streams": (
+            {"map": "rgb", "backbone": "Xception", "stages": 2},
+            {"map": "lbp", "backbone": "MobileNet", "stages": 2},
+            {"map": "dct", "backbone": "coatnet_pico_rw_224", "stages": 2},
+        ),
+        "dim": 64,
+        "dropout": 0.0,
+    },
+    "clmf_tiny": {"view": {"size": 64}, "dropout": 0.0},
     "temporal": {"view": {"size": 64, "frames": 2}, "stages": 2, "width": 16, "dropout": 0.0},
     "temporal_tiny": {"view": {"size": 64, "frames": 2}, "dropout": 0.0},
     "meso4": {"dropout": 0.0},

@@ -13,6 +13,7 @@ from unmask.detectors.attention_npr import AttentionNPR, AttentionNPRConfig
 from unmask.detectors.auranet import AuraNet, AuraNetConfig
 from unmask.detectors.base import AnyDetector, DetectorConfig
 from unmask.detectors.baseline import Baseline, BaselineConfig
+from unmask.detectors.clmf import CLMF, CLMFConfig, StreamConfig
 from unmask.detectors.dcr_net import DCRNet, DCRNetConfig
 from unmask.detectors.fmca_net import FMCANet, FMCANetConfig
 from unmask.detectors.meso import Meso, MesoConfig
@@ -114,6 +115,24 @@ ZOO: dict[str, ZooEntry] = {
         ),
         Temporal,
         "clips: whether the patches of a face agree from frame to frame (MobileNetV2's first stages), for CPUs",
+    ),
+    "clmf": ZooEntry(
+        CLMFConfig(), CLMF, "a cascade on RGB, LBP and DCT: the whole image, a mask, its two regions, their agreement"
+    ),
+    "clmf_tiny": ZooEntry(
+        CLMFConfig(
+            view=ViewConfig(kind="face", size=128),
+            streams=(
+                StreamConfig("rgb", "mobilenetv2_gluon_e1", stages=3, frozen_stages=2),
+                StreamConfig("lbp"),
+                StreamConfig("dct"),
+            ),
+            dim=96,
+            decoder_width=32,
+            hidden=64,
+        ),
+        CLMF,
+        "the same on the first stages of MobileNetV2 and small stems, for CPUs",
     ),
     "meso4": ZooEntry(MesoConfig(), Meso, "Meso4 (WIFS 2018), 28 thousand parameters"),
     "mesoinception4": ZooEntry(MesoConfig(variant="mesoinception4"), Meso, "MesoInception4 (WIFS 2018)"),
