@@ -235,3 +235,25 @@ def test_training_goes_on_from_weights_of_the_same_design_only(tmp_path: Path) -
 def test_nothing_to_train_on_is_a_clear_error() -> None:
     with pytest.raises(ConfigError, match=r"data\.photos"):
         build_streams(Recipe(), ViewConfig())
+
+
+def test_a_manifest_gives_batches_of_the_kind_the_recipe_asks_for(tmp_path: Path) -> None:
+    from unmask.core.types import ViewConfig
+    from unmask.training.data import build_streams
+
+    reals = [Row(f"/p/{i}.png", 0, group=str(i), split="train" if i < 6 else "val") for i in range(9)]
+    fakes = [Row(f"/p/{i}f.png", 1, pair=r.path, group=r.group, split=r.split) for i, r in enumerate(reals)]
+    write_manifest(tmp_path / "m.csv", reals + fakes)
+    for balance, length in {"class": 12, "pair": 12, "m_per_class": 12}.items():
+        recipe = make_recipe({"data": {"manifest": str(tmp_path / "m.csv"), "balance": balance, "per_class": 3}})
+        stream = build_streams(recipe, ViewConfig(kind="frame", size=32)).train
+        order = [stream.row(0, position).label for position in range(len(stream))]  # type: ignore[attr-defined]
+        assert len(order) == length
+        if balance == "class":
+            assert order == [0, 1] * 6
+        if balance == "m_per_class":
+            assert all(len(set(order[i : i + 3])) == 1 for i in range(0, 12, 3))
+        if balance == "pair":
+            assert order == [1] * 12  # the fake's row stands at both positions of its pair
+    with pytest.raises(ConfigError, match="per_class"):
+        make_recipe({"data": {"per_class": 0}})

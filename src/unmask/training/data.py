@@ -16,6 +16,7 @@ from unmask.core.errors import ConfigError, DataError, IntakeError
 from unmask.core.files import sha256_file
 from unmask.core.seeds import rng
 from unmask.core.types import Answers, Face, ViewConfig
+from unmask.data.clips import ClipStream
 from unmask.data.degradations import post_process
 from unmask.data.faces import FaceFinder, read_boxes, write_boxes
 from unmask.data.forged import ForgedStream
@@ -180,10 +181,18 @@ def build_streams(
         DataError, ConfigError: see :class:`Recipe`; every message says what to change.
     """
     data, held, seed = recipe.data, recipe.validation, recipe.seed
+    clips = view.frames > 1
+    if clips and data.manifest is None:
+        raise ConfigError(
+            "no_clips",
+            "a clip detector is trained on frames of videos: set data.manifest (a folder of frames per video), not "
+            "data.photos; forgeries on the fly are made from single photos",
+        )
+    most = None if most is None else most * view.frames
     train, validation = (rows[:most] for rows in _split(recipe))
     rows = list({row.path: row for row in [*train, *validation]}.values())
     faces = {} if view.kind == "frame" and data.manifest else _faces(rows, recipe, keep_boxes, progress)
-    if view.kind == "face":
+    if view.kind == "face" and not clips:  # of a clip only the middle frame needs a face: its stream asks
         without = [path for path, found in faces.items() if not found]
         if without:
             logger.warning(
@@ -206,12 +215,20 @@ def build_streams(
             about[name] = {"name": where.name, "sha256": sha256_file(where)}
     if data.manifest is not None:
         post = functools.partial(post_process, config=data.post)
+        if clips:
+            change: dict[str, Any] = {"flip": data.flip, "rotate": data.rotate, "post": post}
+            return Streams(
+                ClipStream(train, _smaller(view, data.size), faces, seed=seed, clips=data.clips, **change),
+                ClipStream(validation, view, faces, seed=seed, clips=data.clips, shuffle=False),
+                about,
+            )
         stream: SampleStream = ManifestStream(
             train,
             _smaller(view, data.size),
             faces,
             seed=seed,
-            balance="class",
+            balance=data.balance,
+            per_class=data.per_class,
             flip=data.flip,
             rotate=data.rotate,
             post=post,

@@ -40,7 +40,12 @@ class DataConfig:
     photos: Path | None = None
     """Real photos, forged on the fly into aligned pairs: a folder, or a manifest of which the reals are taken."""
     manifest: Path | None = None
-    """Labelled images on disk, see `unmask data index`; batches are balanced by class."""
+    """Labelled images on disk, see `unmask data index`."""
+    balance: Literal["class", "pair", "m_per_class"] = "class"
+    """How batches of a manifest are made up: real and fake by turns; each fake beside its own real counterpart; or runs
+    of `per_class` images of the reals or of one manipulation, for losses on embeddings. `manifest` only."""
+    per_class: int = 4
+    """Length of these runs of `m_per_class`."""
     root: Path | None = None
     """Where relative paths of the recipe start; null = $UNMASK_DATA, else the current folder."""
     boxes: Path | None = None
@@ -72,6 +77,8 @@ class DataConfig:
     each. One network learns several scales for the price of the smallest."""
     early: float = 0.0
     """Probability of `post` before that shrinking instead of after it."""
+    clips: int = 4
+    """Clips per video, evenly spaced, for a detector of clips (whose `view.frames` says how long they are)."""
     split: str = "train"
     """Split of the manifest that is trained on."""
 
@@ -96,7 +103,8 @@ class ValidationConfig:
     every: float = 1.0
     """Epochs between validations."""
     monitor: str = "auc"
-    """What selects the best model: `auc`, `ap`, `pair_order`, `pixel_f1`, `auc/KIND` (higher is better), or `loss`."""
+    """What selects the best model: `auc`, `ap`, `pair_order`, `pixel_f1`, of clips `video_auc`, `auc/KIND` (higher is
+    better), or `loss`."""
     patience: int | None = None
     """Stop after this many validations without a better one; null = never."""
 
@@ -195,6 +203,8 @@ class Recipe:
             "log_every": self.log_every,
             "nan_patience": self.nan_patience,
             "devices": self.devices,
+            "data.per_class": self.data.per_class,
+            "data.clips": self.data.clips,
             "optimizer.lr": self.optimizer.lr,
             "validation.every": self.validation.every,
             "validation.samples": self.validation.samples,
