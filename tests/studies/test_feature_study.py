@@ -227,3 +227,10 @@ def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["features", "study", str(tmp_path / "none.parquet"), "--out", str(tmp_path / "o")]) == 1
     assert "error [not_found]" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "feature_study.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"<!-- runs -->\n```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(block, "feature_study.md", "exec"), {})
+    assert capsys.readouterr().out == "['trace', 'noise'] ['trace']\n"

@@ -54,6 +54,19 @@ def study_features(
     Raises:
         DataError: tables that do not fit, or a test table of relatives only.
     """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(1):  # small matrices: more threads only wait for each other
+        return _study(data, test, seed, strengths, progress)
+
+
+def _study(
+    data: StudyRows,
+    test: FeatureTable | None,
+    seed: int,
+    strengths: Sequence[float],
+    progress: Callable[[int, int], None] | None,
+) -> Json:
     folds = int(data.fold.max()) + 1
     done, total = 0, 2 * len(data.names) + folds + 5
 
