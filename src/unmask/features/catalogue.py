@@ -8,9 +8,12 @@ from difflib import get_close_matches
 from unmask.core.errors import ConfigError
 from unmask.features.base import Feature
 from unmask.features.clips import HOGCorrelation, PatchGraph, SpatioTemporal
+from unmask.features.keypoints import Keypoints
 from unmask.features.networks import CLIPEmbedding, CNNEmbedding, GramTexture
 from unmask.features.pixels import DCT, GLCM, HOG, LBP, NPR, Colour, NoiseResidual, RawRGB, Spectrum
 from unmask.features.pose import HeadPoseConsistency
+from unmask.features.symmetry import Symmetry
+from unmask.features.warping import Warping
 
 _ALL: tuple[Feature, ...] = (
     RawRGB(),  # 1
@@ -22,7 +25,10 @@ _ALL: tuple[Feature, ...] = (
     LBP(),  # 6
     GLCM(),  # 7
     Colour(),  # 8
+    Keypoints(),  # 9
     HeadPoseConsistency(),  # 10
+    Symmetry(),  # 11
+    Warping(),  # 13
     Spectrum(),  # 15
     DCT(),  # 16
     NPR(),  # 17

@@ -15,6 +15,7 @@ from unmask.ops.dct import GRID_FOUND, block_dct, dct_matrix, grid_offset, to_gr
 from unmask.ops.lbp import PATTERNS, pattern_planes, uniform_patterns
 from unmask.ops.noise import noise_residual
 from unmask.ops.npr import npr
+from unmask.ops.sharpness import octaves, sharpness
 from unmask.ops.spectrum import log_amplitude
 from unmask.ops.srm import luma
 from unmask.ops.wavelets import wavelet_filters
@@ -160,6 +161,22 @@ class NPR(PixelMap):
         return npr(image, 0.5)
 
 
+class Sharpness(PixelMap):
+    """How much finer detail a place has than the image's typical place, in two octaves (after Li and Lyu, 2019).
+
+    A face that was enlarged or warped into a sharper photo is darker, one from a sharper photo brighter. Logarithms of
+    ratios of local energies less their median over the image, so contrast does not count; see
+    :func:`unmask.ops.sharpness.sharpness`.
+    """
+
+    channels = 2
+
+    def compute(self, image: Tensor) -> Tensor:
+        """(B, 2, H, W) signed, finer octave first."""
+        ratios = sharpness(octaves(image))
+        return (ratios - ratios.flatten(2).median(2).values[..., None, None]) / 2
+
+
 MAPS: dict[str, type[PixelMap]] = {
     "rgb": RGB,
     "noise": Noise,
@@ -168,6 +185,7 @@ MAPS: dict[str, type[PixelMap]] = {
     "fft": FFT,
     "dct": DCT,
     "npr": NPR,
+    "sharpness": Sharpness,
 }
 """Every map by name."""
 
