@@ -55,7 +55,8 @@ def without(found: FeatureTable, name: str, which: np.ndarray, why: str = "no_fa
     values, status = dict(found.values), dict(found.status)
     values[name] = np.where(which[:, None], np.nan, values[name])
     status[name] = np.where(which, why, status[name]).astype(object)
-    return FeatureTable(found.rows, values, status, found.columns, found.about)
+    about = {**found.about, "cost_ms": dict(found.about["cost_ms"])}
+    return FeatureTable(found.rows, values, status, found.columns, about)
 
 
 def degraded(found: FeatureTable, kind: str, severity: int, values: Mapping[str, np.ndarray]) -> FeatureTable:

@@ -155,7 +155,11 @@ def test_missing_values_count_as_missing(planted: FeatureTable) -> None:
     assert strong["status"] == {"no_face": 60, "ok": 240}
     assert strong["metrics"]["auc"]["value"] == pytest.approx(norm.cdf(1.5 / 2**0.5), abs=0.05)
     assert found["joint"]["all features"]["metrics"]["auc"]["value"] > 0.8
-    nowhere = study_features(study_rows([without(planted, "weak", which | True)], features=["strong", "weak"]))
+    absent = without(planted, "weak", which | True)
+    absent.about["cost_ms"].pop("weak")  # nothing was measured, so nothing was timed
+    data = study_rows([absent], features=["strong", "weak"])
+    assert data.cost_known and data.costs(range(2)) == 3.0
+    nowhere = study_features(data)
     assert line(nowhere, "weak")["metrics"]["auc"] == {
         "value": None, "low": None, "high": None, "reason": "no image has a value",
     }  # fmt: skip

@@ -120,10 +120,18 @@ def keep_fakes(table: FeatureTable, fakes: Sequence[str], *, needed: bool = True
     return table.take(~fake | np.isin(kinds, list(fakes)))
 
 
+def _known_costs(table: FeatureTable, names: Sequence[str]) -> dict[str, float] | None:
+    """Milliseconds by feature, 0 for one that has no value anywhere; None where one with values has no cost."""
+    known = table.cost_ms
+    idle = {name: 0.0 for name in names if name not in known and not (table.status[name] == "ok").any()}
+    found = known | idle
+    return found if all(name in found for name in names) else None
+
+
 def _costs(table: FeatureTable, names: Sequence[str]) -> Costs:
     """Own costs and, once for all that need them, that of landmarks; decoding and faces are everybody's."""
-    known = table.cost_ms
-    if not all(name in known for name in names):
+    known = _known_costs(table, names)
+    if known is None:
         return Costs(np.ones(len(names)))
     need = frozenset(i for i, name in enumerate(names) if name in FEATURES and "landmarks" in FEATURES[name].needs)
     landmarks = float(dict(table.about.get("shared_ms", {})).get("landmarks", 0.0))
@@ -201,7 +209,7 @@ def study_rows(
         degraded_families=list(family[worse]),
         degraded_fold=home[worse],
         costs=_costs(table, names),
-        cost_known=all(name in table.cost_ms for name in names),
+        cost_known=_known_costs(table, names) is not None,
         strangers=int((~clean & (home < 0)).sum()),
         data_sha256=data_hash(rows),
     )
