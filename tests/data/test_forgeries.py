@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import inspect
+
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,12 +12,15 @@ from skimage.color import rgb2lab
 from skimage.data import astronaut
 
 from unmask.core.errors import DataError
+from unmask.core.seeds import rng
 from unmask.core.types import Face
+from unmask.data.forged_files import _forgeries, write_forgeries
 from unmask.data.forgeries import EDITS, FORGERIES, forge
 from unmask.data.forgeries.base import Draft, Region, blend, change_map, compose
 from unmask.data.forgeries.changes import draw_colour
 from unmask.data.forgeries.colouring import statistics, to_lab
 from unmask.data.forgeries.copy_moving import mirrored_patch
+from unmask.data.forgeries.face_warping import warped_back
 from unmask.data.forgeries.inpainting import pyramid_fill
 from unmask.data.forgeries.regions import FIVE, PARTS, face_frame, hull, rasterize
 from unmask.data.forgeries.splicing import find_centre
@@ -76,7 +82,7 @@ def test_visible_differs_by_seed_and_rarely_fails(name: str) -> None:
         assert change.mean() >= FORGERIES[name].least
     assert len({r.image.tobytes() for r in results}) == count
     areas = np.array([(r.mask > 0).mean() for r in results])
-    if name in EDITS:
+    if FORGERIES[name].answers == "edited":
         assert areas.max() < 0.95, "an edit leaves something of the photo"
         hits = [r.mask[42:152, 51:137].sum() > 0 for r in results]
         assert np.mean(hits) > 0.6, "most edits touch the face"
@@ -238,3 +244,42 @@ def test_the_mirrored_part_is_the_other_eye() -> None:
     image[70:90, 110:130] = 255  # the right eye
     patch = mirrored_patch(image, Region(70, 70, np.ones((20, 21), np.float32)), face)  # where the left eye is
     assert (patch[1:-1, 2:-2] == 255).all()
+
+
+def test_a_kind_that_came_later_changes_no_draw_of_the_older_ones() -> None:
+    """Data sets on disk, recipes and seeds rest on these names in this order."""
+    old = ("self_blend", "splice", "copy_move", "inpaint", "warp", "upsample", "colour", "resynthesis_part", "retouch")
+    assert tuple(EDITS) == old and set(EDITS.values()) == {1.0}
+    assert inspect.signature(write_forgeries).parameters["kinds"].default == old
+    with_new = [name for name, forgery in FORGERIES.items() if forgery.answers == "edited"]
+    assert with_new == [*old, "face_warp"] and not FORGERIES["face_warp"].by_default
+    # what `data forge` draws of a photo for a seed: its kinds in order, as written down before there was a tenth
+    order = [old[i] for i in rng(0, "a.jpg", "kinds").permutation(len(EDITS))]
+    made = [f.manipulation for f in _forgeries("a.jpg", PHOTO, [FACE], tuple(EDITS), 3, 0)]
+    assert made == order[:3] == ["splice", "copy_move", "self_blend"]
+
+
+def test_a_warped_face_has_lost_fine_detail_inside_the_mask_and_nowhere_else() -> None:
+    def detail(image: np.ndarray, where: np.ndarray) -> float:
+        return float(np.abs(ndimage.laplace(image[..., 1].astype(float)))[where].mean())
+
+    lower = 0
+    for seed in range(20):
+        forged = forge("face_warp", PHOTO, FACE, np.random.default_rng(seed))
+        assert (forged.real == PHOTO).all(), "the photo itself is the counterpart"
+        inside = forged.mask > 0.9
+        lower += bool(not inside.any() or detail(forged.image, inside) < 0.9 * detail(PHOTO, inside))
+        # the face stays where it was: no large shift of content
+        if inside.sum() > 400:
+            mean = [cv2.blur(i[..., 1].astype(np.float32), (9, 9))[inside] for i in (forged.image, PHOTO)]
+            assert np.corrcoef(*mean)[0, 1] > 0.97
+    assert lower == 20
+
+
+def test_warping_back_is_the_inverse_of_the_way_there() -> None:
+    ys, xs = np.indices((120, 140)).astype(np.float32)
+    smooth = np.stack([60 + ys, 40 + xs, 50 + (xs + ys) / 2], -1).astype(np.uint8)
+    region = Region(30, 50, np.ones((41, 52), np.float32))
+    for factor, degrees in ((1.0, 0.0), (0.5, 0.0), (0.37, 21.0), (0.8, -40.0)):
+        back = warped_back(smooth, region, factor, degrees, 0.5)
+        assert np.abs(back.astype(int) - smooth[region.box]).max() <= 2, (factor, degrees)

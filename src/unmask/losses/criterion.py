@@ -15,7 +15,7 @@ from unmask.losses.cascade import cascade_consistency, cascade_local, cascade_ma
 from unmask.losses.embedding import supcon
 from unmask.losses.image import reconstruction
 from unmask.losses.label import am_softmax, bce, focal, rank, unsharp_bias
-from unmask.losses.mask import mask_bce, mask_dice, mask_l1_ssim
+from unmask.losses.mask import boundary_bce, mask_bce, mask_dice, mask_l1_ssim
 from unmask.losses.pair import anomaly, contrastive, info_nce
 
 Term = Callable[[DetectorOutput, Batch], Tensor]
@@ -28,6 +28,7 @@ TERMS: dict[str, Term] = {
     "mask_bce": mask_bce,
     "mask_dice": mask_dice,
     "mask_l1_ssim": mask_l1_ssim,
+    "boundary_bce": boundary_bce,
     "am_softmax": am_softmax,
     "supcon": supcon,
     "reconstruction": reconstruction,
@@ -74,6 +75,9 @@ class Criterion(nn.Module):
         if not 0 <= focal_fake <= 1:
             raise ConfigError("bad_config", f"focal_fake must lie in [0, 1], got {focal_fake}")
         self.weights = {name: float(weight) for name, weight in terms.items() if weight > 0}
+        two = [name for name in ("mask_bce", "mask_dice", "mask_l1_ssim", "cascade_mask") if name in self.weights]
+        if "boundary_bce" in self.weights and two:
+            raise ConfigError("bad_config", f"boundary_bce and {two[0]} want different things of one mask; drop one")
         if not self.weights:
             raise ConfigError("bad_config", f"at least one loss term needs a weight; known: {', '.join(TERMS)}")
         self._terms = {name: TERMS[name] for name in self.weights}

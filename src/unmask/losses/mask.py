@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from unmask.core.errors import ConfigError
 from unmask.core.types import Batch, DetectorOutput
+from unmask.ops.boundary import boundary_map
 
 
 def _known(output: DetectorOutput, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -64,3 +65,17 @@ def mask_l1_ssim(output: DetectorOutput, batch: Batch, *, ssim_weight: float = 0
     ssim = structural_similarity_index_measure(probability, truth, data_range=1.0)
     assert isinstance(ssim, Tensor)
     return (1.0 - ssim_weight) * F.l1_loss(probability, truth) + ssim_weight * (1.0 - ssim)
+
+
+def boundary_bce(output: DetectorOutput, batch: Batch, *, soften: float = 1.0) -> Tensor:
+    """Binary cross-entropy per pixel of the mask logits against the *boundary* of the true mask (Face X-ray).
+
+    As Li et al., "Face X-ray" (2020), train their map: the target is ``4 m (1 - m)``, of a mask softened by ``soften``
+    pixels so that hard edges count too; an untouched image has none. A design trained by this marks where something
+    was blended in instead of what, so it goes with no other term that trains the mask. Zero (with a gradient path)
+    when no mask in the batch is known.
+    """
+    logits, truth = _known(output, batch)
+    if not len(logits):
+        return logits.sum()
+    return F.binary_cross_entropy_with_logits(logits, boundary_map(truth, soften))

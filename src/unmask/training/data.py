@@ -234,7 +234,7 @@ def build_streams(
             post=post,
         )
         return Streams(stream, ManifestStream(validation, view, faces, seed=seed, shuffle=False), about)
-    kinds = [name for name, forgery in FORGERIES.items() if answers in (forgery.answers, "both")]
+    kinds = [name for name, f in FORGERIES.items() if answers in (f.answers, "both") and f.by_default]
     drawn = data.forgeries or dict.fromkeys(kinds, 1.0)
     common: dict[str, Any] = {"faces": faces, "post": data.post, "matched": data.matched}
     common |= {"recompressed": data.recompressed, "larger": data.larger, "early": data.early}

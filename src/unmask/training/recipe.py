@@ -151,9 +151,9 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     losses: dict[str, float] = field(default_factory=lambda: {"bce": 1.0})
-    """Weight of each term: bce, focal, rank, unsharp_bias, am_softmax, mask_bce, mask_dice, mask_l1_ssim, supcon,
-    reconstruction, anomaly, contrastive, info_nce, cascade_mask, cascade_local, cascade_consistency, mask_smooth,
-    mask_sparse."""
+    """Weight of each term: bce, focal, rank, unsharp_bias, am_softmax, mask_bce, mask_dice, mask_l1_ssim,
+    boundary_bce, supcon, reconstruction, anomaly, contrastive, info_nce, cascade_mask, cascade_local,
+    cascade_consistency, mask_smooth, mask_sparse."""
     label_smoothing: float = 0.0
     """Of `bce`, in [0, 1)."""
     focal_fake: float = 0.5

@@ -12,6 +12,7 @@ from unmask.core.types import Face, UInt8Image
 from unmask.data.forgeries.base import Draft, Forged, Forgery, Region, compose, visible
 from unmask.data.forgeries.colouring import draw_colour_transfer
 from unmask.data.forgeries.copy_moving import draw_copy_move
+from unmask.data.forgeries.face_warping import draw_face_warp
 from unmask.data.forgeries.inpainting import draw_inpaint
 from unmask.data.forgeries.resynthesizing import draw_resynthesis, draw_resynthesis_part
 from unmask.data.forgeries.retouching import draw_retouch
@@ -41,12 +42,21 @@ FORGERIES: dict[str, Forgery] = {
         draw_resynthesis, "the whole photo re-synthesised by a small network", least=1.0, answers="generated"
     ),
     "retouch": Forgery(draw_retouch, "a region smoothed, sharpened or made grainy", least=1.5),
+    "face_warp": Forgery(
+        draw_face_warp,
+        "a face aligned, shrunk, blurred and warped back (by name only)",
+        least=1.5,
+        by_default=False,
+    ),
 }
 """Every family by name; the names are the ``manipulation`` column of manifests."""
 
 
-EDITS: dict[str, float] = {name: 1.0 for name, forgery in FORGERIES.items() if forgery.answers == "edited"}
-"""Every kind that edits a part of the photo, evenly: the default mixture."""
+EDITS: dict[str, float] = {
+    name: 1.0 for name, forgery in FORGERIES.items() if forgery.answers == "edited" and forgery.by_default
+}
+"""The kinds that edit a part of the photo, evenly: the default mixture. Its names and their order decide what a seed
+draws (data sets on disk rest on it), so a new kind is added to :data:`FORGERIES` alone."""
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -58,6 +58,9 @@ class Forgery:
     """The forged pixels must differ from the counterpart by at least this many levels on average."""
     answers: Literal["edited", "generated"] = "edited"
     """What becomes of the photo: a part of it is edited, or all of it is generated."""
+    by_default: bool = True
+    """Drawn where nobody names kinds. A kind that came later is not, so that older seeds, recipes and data sets give
+    what they gave."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
