@@ -13,9 +13,11 @@ import torch
 
 from unmask.core.errors import TrainingError
 from unmask.core.types import Batch
+from unmask.data.clips import video_key
 from unmask.detectors.base import AnyDetector
 from unmask.losses import Criterion, counterparts
 from unmask.metrics.image import auc, average_precision, split_scores
+from unmask.metrics.video import video_scores
 
 BINS = 101
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -37,6 +39,8 @@ class Scored:
     """(2, BINS) pixels of forged images by mask probability in steps of 1 %: all, and those truly forged."""
     nearest: npt.NDArray[np.float64] | None = None
     """(N,) distance to the nearest real image the detector remembers; None if it has no such memory."""
+    videos: tuple[tuple[str, ...], ...] | None = None
+    """(N,) the video of each clip; None: images."""
 
     def mask_threshold(self) -> tuple[float | None, float]:
         """The mask probability with the best F1 over all pixels of forged images together, and that F1.
@@ -51,7 +55,8 @@ class Scored:
         return (best + 1) / (BINS - 1), float(f1[best])
 
     def metrics(self) -> dict[str, float]:
-        """``loss``, ``auc``, ``ap``, ``pair_order``, ``pixel_f1``, and ``auc/KIND`` of each kind against all reals."""
+        """``loss``, ``auc``, ``ap``, ``pair_order``, ``pixel_f1``, ``auc/KIND`` of each kind against all reals, and of
+        clips ``video_auc``: a video scores the mean of its clips' logits."""
         values = {"loss": self.loss}
         both = split_scores(self.logits, self.labels)
         values |= {"auc": auc(both).value, "ap": average_precision(both).value}
@@ -59,6 +64,9 @@ class Scored:
             values["pair_order"] = self.pair_order
         if self.pixels is not None:
             values["pixel_f1"] = self.mask_threshold()[1]
+        if self.videos is not None:
+            whole = video_scores(self.logits, self.labels, self.videos)
+            values["video_auc"] = auc(split_scores(whole.scores, whole.labels)).value
         kinds = np.asarray(self.manipulations)
         for kind in sorted(set(self.manipulations) - {""}):
             part = ~self.labels | (kinds == kind)
@@ -105,7 +113,13 @@ def score(
         pair_order=float(order.mean()) if len(order) else float("nan"),
         pixels=pixels,
         nearest=np.concatenate(nearest) if nearest else None,
+        videos=_videos(batches) if batches[0].is_clip else None,
     )
+
+
+def _videos(batches: Sequence[Batch]) -> tuple[tuple[str, ...], ...]:
+    named = [zip(b.source, b.manipulation, b.path, strict=True) for b in batches]
+    return tuple(video_key(*names) for batch in named for names in batch)
 
 
 def _count_pixels(mask_logits: torch.Tensor, batch: Batch) -> npt.NDArray[np.int64]:

@@ -1,0 +1,204 @@
+"""Does a detector of clips see what no single frame shows? And what do both of its heads cost?
+
+    python benchmarks/flicker.py make runs/flicker                 videos with a planted flicker, from real photos
+    python benchmarks/flicker.py run runs/flicker --out runs/fl    clip features, frames alone, both heads
+    python benchmarks/flicker.py cost                              seconds per clip of both heads
+
+``make`` takes the people of runs/manifests/pd_train.csv (benchmarks/ground.py, needs UNMASK_DATA) and the boxes of
+``--boxes``; without either it makes synthetic stills. People are split; the single-frame detector has the same backbone
+and data, four times the steps and the learning rate of the clip detectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from unmask.core.seeds import rng
+from unmask.core.types import Face, UInt8Image, ViewConfig
+from unmask.data.clips import ClipStream, group_videos
+from unmask.data.faces import read_boxes, write_boxes
+from unmask.data.flicker import FlickerConfig, smooth_still, write_flicker
+from unmask.data.intake import decode
+from unmask.data.manifest import Row, data_hash, read_manifest, write_manifest
+from unmask.data.views import views
+from unmask.detectors.weights import load_weights
+from unmask.detectors.zoo import create_detector
+from unmask.evaluation.videos import score_videos
+from unmask.features.base import Subject
+from unmask.features.clips import PatchGraph
+from unmask.metrics.image import auc, split_scores
+from unmask.metrics.video import video_scores
+from unmask.training.recipe import make_recipe
+from unmask.training.run import SCORES, code_version, machine, train
+
+
+def stills(args: argparse.Namespace) -> tuple[list[tuple[str, UInt8Image]], str]:
+    """Names and square pictures: faces of photos, one per person, or synthetic."""
+    if not args.photos.is_file() or not args.boxes.is_file():
+        return [(f"still-{i}", smooth_still(128, rng(args.seed, i, "still"))) for i in range(args.people)], "synthetic"
+    boxes: dict[str, list[Face]] = {os.path.realpath(path): faces for path, faces in read_boxes(args.boxes).items()}
+    found: dict[str, UInt8Image] = {}
+    for row in read_manifest(args.photos):
+        faces = boxes.get(os.path.realpath(row.path), [])
+        if faces and row.group not in found and len(found) < args.people:
+            square = views(decode(Path(row.path)).pixels, faces, ViewConfig(kind="face", size=128, margin=1.6))[0]
+            found[row.group] = square.pixels
+    return [(f"person-{i}", pixels) for i, pixels in enumerate(found.values())], "photos"
+
+
+def make(args: argparse.Namespace) -> None:
+    pictures, kind = stills(args)
+    config = FlickerConfig(frames=args.frames, size=args.size, brightness=args.level, texture=args.level)
+    order = rng(args.seed, "split").permutation(len(pictures))
+    held = len(pictures) // 3
+    rows: list[Row] = []
+    faces: dict[str, list[Face]] = {}
+    for split, chosen in (("val", order[:held]), ("train", order[held:])):
+        part, found = write_flicker(args.folder, [pictures[i] for i in chosen], config, args.seed, split)
+        rows, faces = rows + part, faces | found
+    write_manifest(args.folder / "manifest.csv", rows, overwrite=True)
+    write_boxes(args.folder / "boxes.csv", {os.path.relpath(p, args.folder): f for p, f in faces.items()})
+    print(
+        f"{len(pictures)} people ({kind}), {len(group_videos(rows))} videos, {len(rows)} frames, {data_hash(rows)[:12]}"
+    )
+
+
+def features(folder: Path) -> dict[str, float]:
+    """AUC of a probe on the clip features, fitted on the people to train on, and of each feature by itself."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rows, feature = list(read_manifest(folder / "manifest.csv")), PatchGraph()
+    videos = group_videos(rows)
+    subjects = []
+    for video in videos:
+        frames = tuple(decode(Path(row.path)).pixels for row in video)
+        subjects.append(Subject(frames[len(frames) // 2], None, frames=frames))
+    start = time.process_time()
+    values = np.stack([found.values for found in feature.measure(subjects) if found.values is not None])
+    cost = 1000 * (time.process_time() - start) / len(videos)
+    label = np.array([video[0].label for video in videos])
+    held = np.array([video[0].split == "val" for video in videos])
+    probe = make_pipeline(StandardScaler(), LogisticRegression()).fit(values[~held], label[~held])
+    scores = probe.decision_function(values[held])
+    single = {n: auc(split_scores(v, label[held])).value for n, v in zip(feature.columns, values[held].T, strict=True)}
+    best = {n: round(v, 3) for n, v in sorted(single.items(), key=lambda item: -abs(item[1] - 0.5))[:5]}
+    return {"probe": auc(split_scores(scores, label[held])).value, "ms_per_clip": cost, "best": best}  # type: ignore[dict-item]
+
+
+def recipe(folder: Path, detector: dict[str, object], epochs: float, seed: int, **data: object) -> object:
+    return make_recipe(
+        {
+            "detector": detector,
+            "data": {
+                "manifest": str(folder / "manifest.csv"),
+                "boxes": str(folder / "boxes.csv"),
+                "post": {"untouched": 1.0},
+                **data,
+            },
+            "optimizer": {"lr": 2e-3},
+            "batch_size": 16,
+            "ema_decay": 0.98,
+            "epochs": epochs,
+            "workers": 0,
+            "threads": 1,
+            "seed": seed,
+            "validation": {"every": max(1.0, epochs / 4), "samples": 200},
+        }
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    rows = list(read_manifest(args.folder / "manifest.csv"))
+    side = decode(Path(rows[0].path)).pixels.shape[0]
+    clip = {"size": side, "frames": min(8, len(group_videos(rows)[0]))}
+    still = {"name": "baseline", "config": {"stages": 2, "decoder": "none", "view": {"size": side, "kind": "frame"}}}
+    heads = {head: {"name": "temporal_tiny", "config": {"head": head, "view": clip}} for head in ("graph", "lstm")}
+    found: dict[str, object] = {"data": data_hash(rows)[:12], "seed": args.seed, "epochs": args.epochs}
+    found |= {"code": code_version(), "machine": machine(torch.device("cpu")), "features": features(args.folder)}
+    print(json.dumps(found["features"]), flush=True)
+    frames_per_clip = len(group_videos(rows)[0])
+    for name, detector, epochs in (
+        ("frames alone", still, args.epochs * 2 / frames_per_clip * args.frame_share),
+        *((f"clips, {head}", spec, args.epochs) for head, spec in heads.items()),
+    ):
+        out = args.out / name.replace(", ", "-").replace(" ", "-")
+        start = time.process_time()
+        weights = train(recipe(args.folder, detector, epochs, args.seed, clips=2), out)  # type: ignore[arg-type]
+        spent = time.process_time() - start
+        model, _ = load_weights(weights)
+        if model.input_kind == "clip":
+            held = [row for row in rows if row.split == "val"]
+            boxes = {str(args.folder / p): f for p, f in read_boxes(args.folder / "boxes.csv").items()}
+            boxes = {os.path.realpath(p): f for p, f in boxes.items()}
+            faces = {row.path: boxes[os.path.realpath(row.path)] for row in held}
+            videos = score_videos(model, ClipStream(held, model.config.view, faces, shuffle=False, clips=2))
+        else:
+            table = np.genfromtxt(out / SCORES, delimiter=",", names=True, dtype=None, encoding="utf-8")
+            keys = [(str(r["manipulation"]), str(Path(str(r["path"])).parent)) for r in table]
+            print(
+                f"  single frames: AUC {auc(split_scores(table['logit'], table['label'])).value:.3f}, n = {len(table)}"
+            )
+            videos = video_scores(table["logit"], table["label"], keys)
+        value = auc(split_scores(videos.scores, videos.labels)).value
+        found[name] = {"video_auc": value, "videos": len(videos.scores), "train_cpu_s": round(spent)}
+        print(
+            f"{name}: AUC {value:.3f} over {len(videos.scores)} videos of held-out people, {spent:.0f} s CPU",
+            flush=True,
+        )
+    print(json.dumps(found))
+
+
+def cost(args: argparse.Namespace) -> None:
+    """Processor seconds per clip in eval mode, batch of two, median of rounds; both heads in turn."""
+    torch.set_num_threads(1)
+    for name in ("temporal_tiny", "temporal"):
+        models = {head: create_detector(name, head=head).eval() for head in ("lstm", "graph")}
+        spent: dict[str, list[float]] = {head: [] for head in (*models, "backbone")}
+        example = torch.rand(2, *next(iter(models.values())).input_shape())
+        for _ in range(args.rounds):
+            for head, model in models.items():
+                with torch.inference_mode():
+                    start = time.process_time()
+                    maps = model.frame_features(example)
+                    middle = time.process_time()
+                    model.head(maps)
+                    spent["backbone"].append(middle - start)
+                    spent[head].append(time.process_time() - middle)
+        text = ", ".join(f"{part} {1000 * float(np.median(times)) / 2:.1f} ms" for part, times in spent.items())
+        heads = {head: sum(p.numel() for p in model.head.parameters()) for head, model in models.items()}
+        print(f"{name} {tuple(example.shape[1:])}: per clip {text}; parameters of the heads {heads}")
+    print(f"{platform.machine()}, one thread, torch {torch.__version__}, commit {code_version().get('commit', '')[:7]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("make", "run", "cost"))
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("runs/flicker"))
+    parser.add_argument("--photos", type=Path, default=Path("runs/manifests/pd_train.csv"))
+    parser.add_argument("--boxes", type=Path, default=Path("runs/boxes.csv"))
+    parser.add_argument("--people", type=int, default=150)
+    parser.add_argument("--frames", type=int, default=10)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--level", type=float, default=5.0, help="brightness and texture of the flicker, of 255")
+    parser.add_argument("--epochs", type=float, default=8)
+    parser.add_argument("--frame-share", type=float, default=4.0, help="frames that the single-frame detector sees, "
+                        "over the clips that the others see")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/flicker_trained"))
+    args = parser.parse_args()
+    {"make": make, "run": run, "cost": cost}[args.what](args)
+
+
+if __name__ == "__main__":
+    main()
