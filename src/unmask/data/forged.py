@@ -20,6 +20,7 @@ from unmask.data.forgeries import EDITS, FORGERIES, Forged, check_names, forge
 from unmask.data.forgeries.changes import draw_change, draw_codec
 from unmask.data.intake import decode
 from unmask.data.manifest import Row
+from unmask.data.masks import MaskPolicy, generated_mask
 from unmask.data.views import turn_matrix, turned, views
 
 logger = logging.getLogger(__name__)
@@ -34,9 +35,9 @@ class ForgedStream:
     """Pairs from real photos: an even position is a real view, the odd one after it the same view forged.
 
     Both of a pair come from the same crop of the same photo and go through the same history before the forgery and
-    the same post-processing after it, so that only the forgery tells them apart; both carry mask and pair. Everything
-    depends on ``(seed, epoch, position)`` alone. A photo that cannot be read, shows no face where one is needed, or
-    on which nothing can be forged gives None at both positions.
+    the same post-processing after it, so that only the forgery tells them apart; both carry mask (see ``mask_policy``)
+    and pair. Everything depends on ``(seed, epoch, position)`` alone. A photo that cannot be read, shows no face where
+    one is needed, or on which nothing can be forged gives None at both positions.
     """
 
     photos: Sequence[Row]
@@ -74,6 +75,8 @@ class ForgedStream:
     early: float = 0.0
     """Probability that what happens after the forgery (``post``) happens before a forgery made above the view's size is
     shrunk, as it does to a photo that is analysed at a lower resolution than it was saved at."""
+    mask_policy: MaskPolicy = "ignore"
+    """The mask of a view that was re-synthesised as a whole. Masks of edits are exact whatever it says."""
     cache_mb: int = 1024
     """Decoded photos are kept in memory up to this many megabytes (per process)."""
 
@@ -144,6 +147,10 @@ class ForgedStream:
             crop = draw_change(generator)(crop)
         forged = self._forge(row, crop, face, generator)
         real, fake, mask = forged.real, forged.image, forged.mask
+        known = True
+        if FORGERIES[forged.manipulation].answers == "generated":
+            whole = generated_mask(self.mask_policy, (mask.shape[0], mask.shape[1]), [face] if face else [])
+            known, mask = whole is not None, mask if whole is None else whole
         rim, size = self._rim, self.view.size
         early = real.shape[0] > side + 2 * rim and generator.random() < self.early
         if early:
@@ -160,7 +167,14 @@ class ForgedStream:
         about = {"group": row.group, "source": row.source, "path": row.path}
         return (
             Sample(pair, 0, mask=empty, pair=pair, **about),
-            Sample(image, 1, torch.from_numpy(mask)[None], pair, manipulation=forged.manipulation, **about),
+            Sample(
+                image,
+                1,
+                torch.from_numpy(mask)[None] if known else None,
+                pair,
+                manipulation=forged.manipulation,
+                **about,
+            ),
         )
 
     def _forge(self, row: Row, crop: UInt8Image, face: Face | None, generator: np.random.Generator) -> Forged:

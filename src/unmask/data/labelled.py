@@ -16,9 +16,10 @@ import torch
 from unmask.core.errors import DataError, IntakeError
 from unmask.core.seeds import rng
 from unmask.core.types import Face, FloatMap, Sample, UInt8Image, ViewConfig
+from unmask.data.forgeries import FORGERIES
 from unmask.data.intake import decode
 from unmask.data.manifest import Row
-from unmask.data.masks import read_mask
+from unmask.data.masks import MaskPolicy, generated_mask, read_mask
 from unmask.data.views import View, turned, views
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,11 @@ def _cycle(members: npt.NDArray[np.intp], count: int, generator: np.random.Gener
     """``count`` members in random order, each again only after all others."""
     rounds = -(-count // len(members))
     return np.concatenate([generator.permutation(members) for _ in range(rounds)])[:count]
+
+
+def _is_generated(row: Row) -> bool:
+    known = FORGERIES.get(row.manipulation)
+    return not row.mask or (known is not None and known.answers == "generated")
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,9 @@ class ManifestStream:
     """Mirror every second sample (by chance), mask and counterpart with it."""
     rotate: float = 0.0
     """Turn every sample by up to this many degrees either way, mask and counterpart with it."""
+    mask_policy: MaskPolicy = "ignore"
+    """The mask of a fake that was generated as a whole: one without a mask file, or of a kind that does so. Where fakes
+    without a file may be edits whose mask is lost, only ``ignore`` is right."""
     post: PostProcess | None = None
     """Applied to the view and its counterpart with one and the same draw."""
 
@@ -146,9 +155,11 @@ class ManifestStream:
         image = decode(Path(row.path))
         shape = image.pixels.shape[:2]
         mask: FloatMap | None = read_mask(row.mask, image) if row.mask else None
+        faces = self.faces.get(row.path, ())
         if row.label == 0:
             mask = np.zeros(shape, np.float32)
-        faces = self.faces.get(row.path, ())
+        elif _is_generated(row):
+            mask = generated_mask(self.mask_policy, (shape[0], shape[1]), faces)
         if self.view.kind == "face" and not faces:
             raise DataError("no_view", "there is no face in it")
         generator = rng(self.seed, epoch if self.shuffle else 0, position, "view")
