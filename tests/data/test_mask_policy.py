@@ -81,3 +81,19 @@ def test_forged_on_the_fly(photo: Path, policy: MaskPolicy) -> None:
     sample = edits.sample(0, 1)
     assert sample is not None and sample.mask is not None and 0 < float(sample.mask.mean()) < 1
     assert torch.isfinite(sample.mask).all()
+
+
+def test_a_recipe_says_which(tmp_path: Path) -> None:
+    from unmask.training.data import build_streams
+    from unmask.training.recipe import make_recipe
+
+    for i in range(6):
+        pixels = np.random.default_rng(i).integers(0, 255, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("path,x1,y1,x2,y2,score\n" + "".join(f"{i}.png,10,10,50,50,1\n" for i in range(6)))
+    data = {"photos": str(tmp_path), "boxes": str(boxes), "forgeries": {"resynthesis": 1}, "mask_policy": "face"}
+    streams = build_streams(make_recipe({"data": data, "validation": {"share": 0.5}}), ViewConfig(size=64))
+    assert isinstance(streams.train, ForgedStream) and isinstance(streams.validation, ForgedStream)
+    assert streams.train.mask_policy == streams.validation.mask_policy == "face"
+    assert make_recipe({}).data.mask_policy == "ignore"

@@ -231,13 +231,16 @@ def build_streams(
             per_class=data.per_class,
             flip=data.flip,
             rotate=data.rotate,
+            mask_policy=data.mask_policy,
             post=post,
         )
-        return Streams(stream, ManifestStream(validation, view, faces, seed=seed, shuffle=False), about)
+        unseen = ManifestStream(validation, view, faces, seed=seed, shuffle=False, mask_policy=data.mask_policy)
+        return Streams(stream, unseen, about)
     kinds = [name for name, f in FORGERIES.items() if answers in (f.answers, "both") and f.by_default]
     drawn = data.forgeries or dict.fromkeys(kinds, 1.0)
     common: dict[str, Any] = {"faces": faces, "post": data.post, "matched": data.matched}
     common |= {"recompressed": data.recompressed, "larger": data.larger, "early": data.early}
+    common |= {"mask_policy": data.mask_policy}
     return Streams(
         ForgedStream(
             train,

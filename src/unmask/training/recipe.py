@@ -12,6 +12,7 @@ from typing import Any, Literal
 from unmask.core.config import build, with_overrides
 from unmask.core.errors import ConfigError
 from unmask.data.degradations import PostConfig
+from unmask.data.masks import MaskPolicy
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ class DataConfig:
     each. One network learns several scales for the price of the smallest."""
     early: float = 0.0
     """Probability of `post` before that shrinking instead of after it."""
+    mask_policy: MaskPolicy = "ignore"
+    """The true mask of wholly generated images (forged as a whole; in a manifest also any fake without a mask file): 1
+    everywhere (`ones`), 1 in the boxes of their faces (`face`), or not known (`ignore`), which leaves them out of the
+    losses on masks and regions."""
     clips: int = 4
     """Clips per video, evenly spaced, for a detector of clips (whose `view.frames` says how long they are)."""
     split: str = "train"
