@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from unmask.core.errors import ConfigError
 from unmask.features.base import Feature
+from unmask.features.boundary import BlendingBoundary
 from unmask.features.clips import HOGCorrelation, PatchGraph, SpatioTemporal
 from unmask.features.keypoints import Keypoints
 from unmask.features.networks import CLIPEmbedding, CNNEmbedding, GramTexture
@@ -29,6 +30,7 @@ _ALL: tuple[Feature, ...] = (
     HeadPoseConsistency(),  # 10
     Symmetry(),  # 11
     Warping(),  # 13
+    BlendingBoundary(),  # 14
     Spectrum(),  # 15
     DCT(),  # 16
     NPR(),  # 17
