@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unmask.ops.wavelets import dwt2, wavelet_filters
+from unmask.ops.wavelets import dwt2, idwt2, wavelet_filters
 
 NAMES = ("haar", "coif1", "db2")
 
@@ -38,6 +38,18 @@ def test_every_even_size_agrees_and_keeps_the_energy(name: str, rows: int, colum
     np.testing.assert_allclose(ll[0, 0], approximation, atol=1e-10, rtol=0)
     np.testing.assert_allclose(bands[0, 0], np.stack(details), atol=1e-10, rtol=0)
     torch.testing.assert_close(ll.square().sum() + bands.square().sum(), image.square().sum())
+
+
+@pytest.mark.parametrize("name", [*NAMES, "db4", "db8"])
+@pytest.mark.parametrize("size", [(16, 16), (24, 40)])
+def test_the_inverse_equals_pywavelets(name: str, size: tuple[int, int]) -> None:
+    filters = wavelet_filters(name, torch.float64)
+    image = torch.rand(2, 3, *size, dtype=torch.float64)
+    ll, bands = dwt2(image, filters)
+    torch.testing.assert_close(idwt2(ll, bands, filters), image, atol=1e-12, rtol=0)
+    ll, bands = ll.square(), bands.pow(3)  # not the transform of the image any more
+    expected = pywt.idwt2((ll.numpy(), tuple(bands.unbind(2))), name, mode="periodization")
+    np.testing.assert_allclose(idwt2(ll, bands, filters), expected, atol=1e-12, rtol=0)
 
 
 def test_bands_are_named_after_the_edges_they_see() -> None:

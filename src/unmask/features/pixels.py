@@ -36,7 +36,7 @@ class NoiseResidual(PixelFeature):
     map_name = "noise"
     descriptor_name = "noise"
     view = NATIVE
-    smallest = 64
+    smallest = 128
 
 
 class HOG(PixelFeature):
@@ -60,6 +60,7 @@ class LBP(PixelFeature):
     map_name = "lbp"
     descriptor_name = "lbp"
     view = NATIVE
+    smallest = 128
 
 
 class GLCM(PixelFeature):
@@ -71,6 +72,7 @@ class GLCM(PixelFeature):
     kinds = ("descriptor",)
     descriptor_name = "glcm"
     view = NATIVE
+    smallest = 128
 
 
 class Colour(PixelFeature):
@@ -87,7 +89,10 @@ class Colour(PixelFeature):
 
 
 class Spectrum(PixelFeature):
-    """Row 15, see :class:`unmask.nn.maps.FFT` and :class:`unmask.nn.descriptors.RadialSpectrum`."""
+    """Row 15, see :class:`unmask.nn.maps.FFT` and :class:`unmask.nn.descriptors.RadialSpectrum`.
+
+    A square of 160 pixels, and none of an image that is smaller: repeated pixels would have a spectrum of their own.
+    """
 
     name = "fft"
     line = "power by spatial frequency, all directions together"
@@ -95,8 +100,8 @@ class Spectrum(PixelFeature):
     kinds = ("map", "descriptor")
     map_name = "fft"
     descriptor_name = "fft"
-    view = NATIVE
-    smallest = 64
+    view = ViewConfig(kind="native", size=160, crops=1)
+    smallest = 160
 
 
 class DCT(PixelFeature):
@@ -109,7 +114,7 @@ class DCT(PixelFeature):
     map_name = "dct"
     descriptor_name = "dct"
     view = NATIVE
-    smallest = 64
+    smallest = 128
 
 
 class NPR(PixelFeature):
@@ -122,3 +127,4 @@ class NPR(PixelFeature):
     map_name = "npr"
     descriptor_name = "npr"
     view = NATIVE
+    smallest = 128

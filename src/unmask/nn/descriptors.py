@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unmask.core.errors import ConfigError
 from unmask.nn.maps import DCT, Colour, Noise
+from unmask.ops.colour import ycbcr
 from unmask.ops.dct import BLOCK, laplace_scale
 from unmask.ops.glcm import PROPERTIES, co_occurrence, co_occurrence_properties, pair_offset
 from unmask.ops.hog import hog
@@ -64,6 +65,7 @@ class NoiseStatistics(PixelDescriptor):
     def compute(self, image: Tensor) -> Tensor:
         """(B, 16)."""
         residual = self.map(image) * (self.map.sigma * 255)  # in grey levels
+        residual = torch.where(residual.abs() < 1e-3, 0, residual)  # of a flat image: rounding
         flat = residual.flatten(2)
         whole = moments(flat)  # (B, 3, 4)
         colours = correlation(flat[:, [0, 0, 1]], flat[:, [1, 2, 2]])
@@ -110,12 +112,16 @@ class LBPHistogram(PixelDescriptor):
     """
 
     names = tuple(f"{plane}_{pattern}" for plane in ("luma", "cb", "cr") for pattern in range(PATTERNS))
+    middle: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("middle", torch.tensor([0.0, 128.0, 128.0]).view(3, 1, 1), persistent=False)
 
     def compute(self, image: Tensor) -> Tensor:
         """(B, 30)."""
-        y = luma(image)
-        planes = torch.cat([y, (image[:, 2:] - y) / 1.772 + 0.5, (image[:, :1] - y) / 1.402 + 0.5], 1)
-        levels = (planes * 255).round().clamp(0, 255).to(torch.uint8).flatten(0, 1)[:, None]
+        levels = (ycbcr(image) * 255).round() + self.middle  # (B, 3, H, W); the chroma of a grey is 128
+        levels = levels.clamp(0, 255).to(torch.uint8).flatten(0, 1)[:, None]
         return pattern_histogram(uniform_patterns(levels)).view(len(image), -1)
 
 

@@ -79,7 +79,8 @@ def radial_power(grey: Tensor, bins: int) -> Tensor:
     down = torch.fft.fftfreq(height, device=grey.device)
     across = torch.fft.rfftfreq(width, device=grey.device)
     radius = torch.hypot(down[:, None], across)
-    which = (radius * (bins * 2**0.5)).long().clamp_max(bins - 1).flatten()
+    # On the edge of two steps a frequency belongs to the upper one, on every device.
+    which = (radius * (bins * 2**0.5) + 1e-4).long().clamp_max(bins - 1).flatten()
     twice = torch.full_like(across, 2.0)  # the half that a real image repeats
     twice[0] = 1
     if width % 2 == 0:
