@@ -112,7 +112,11 @@ def test_malicious_rows_oracle_and_carried_over(made: Edited) -> None:
     assert points[-1]["aim"] == 0.05 and points[-1]["frr"]["value"] == pytest.approx((logit[labels == 0] >= cut).mean())
     crossed = tables.crossed()
     s = made.numbers["score"][(labels == 1) & (made.clean["manipulation"] == "warp")]
-    assert crossed["warp"]["noise"] == pytest.approx((s[:, 2:4] < 0.6).mean())
+    assert crossed["warp"]["noise"]["far"] == pytest.approx((s[:, 2:4] < 0.6).mean(), abs=1e-6)
+    which = (labels == 0) | (made.clean["manipulation"] == "warp")
+    areas = [roc_auc_score(labels[which], made.numbers["logit"][which, k]) for k in (2, 3)]
+    assert crossed["warp"]["noise"]["auc"] == pytest.approx(np.mean(areas), abs=1e-6)
+    assert crossed["warp"][CLEAN]["auc"] == pytest.approx(rows[2]["auc"]["value"], abs=1e-6)
     assert list(crossed["splice"]) == [CLEAN, "jpeg", "noise", "crop"]
 
 

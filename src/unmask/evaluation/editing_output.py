@@ -37,7 +37,7 @@ def write_editing(
             "benign": benign,
             "by_edit": tables.by_edit(benign),
             "malicious": malicious,
-            "missed": tables.crossed(),
+            "by_manipulation": tables.crossed(),
             "operating_points": tables.operating_points(),
             "stability": tables.stability(),
             "worst": {"benign": worst(benign), "malicious": _worst_kind(malicious)},
@@ -48,7 +48,9 @@ def write_editing(
     write_text(out / "editing.json", json.dumps(content, indent=1, allow_nan=False, ensure_ascii=True) + "\n")
     _write_csv(out / "editing.csv", CSV_COLUMNS, _lines(content))
     _write_csv(out / "stability.csv", list(images[0]), images)
-    pictures = [p for p in (heat_figure(content["clean"], benign), crossed_figure(content["missed"])) if p is not None]
+    pictures = [
+        p for p in (heat_figure(content["clean"], benign), crossed_figure(content["by_manipulation"])) if p is not None
+    ]
     for picture in pictures:
         with atomic_path(out / "figures" / f"{picture.name}.png") as temporary:
             temporary.write_bytes(picture.png)

@@ -223,24 +223,38 @@ class Tables:
         return rows
 
     def crossed(self) -> dict[str, dict[str, Any]]:
-        """FAR at the fixed threshold of each manipulation after each benign edit, a mean over severities; the unedited
-        images under :data:`CLEAN`."""
+        """Each manipulation after each benign edit, a mean over severities: FAR at the fixed threshold, and AUC against
+        all reals after the same edit; the unedited images under :data:`CLEAN`. None where there is none."""
         e = self.edited
         kinds = e.clean["manipulation"].astype(str)
-        if e.thresholds.fake is None:
-            return {}
-        missed = (np.nan_to_num(e.numbers["score"], nan=-1.0) < e.thresholds.fake).astype(float)
-        missed[~e.there] = np.nan
-        before = (np.nan_to_num(e.clean["score"], nan=-1.0) < e.thresholds.fake).astype(float)
+        columns = {name: [k for k, (edit, _) in enumerate(e.plan) if edit == name] for name, _ in e.plan}
         table: dict[str, dict[str, Any]] = {}
         for kind in sorted({k for k in kinds[self._fake] if k}):
             which = self._fake & (kinds == kind)
-            row: dict[str, Any] = {CLEAN: float(before[which].mean())}
-            for name in dict.fromkeys(edit for edit, _ in e.plan):
-                part = missed[which][:, [k for k, (edit, _) in enumerate(e.plan) if edit == name]]
-                row[name] = None if np.isnan(part).all() else float(np.nanmean(part))
-            table[kind] = row
+            n = {"n_fake": int(which.sum())}
+            before = n | self._far_and_auc(which, e.clean["score"][:, None], e.clean["logit"][:, None])
+            after = {
+                name: n | self._far_and_auc(which, e.numbers["score"][:, at], e.numbers["logit"][:, at], e.there[:, at])
+                for name, at in columns.items()
+            }
+            table[kind] = {CLEAN: before, **after}
         return table
+
+    def _far_and_auc(
+        self, which: Mask, score: Floats, logit: Floats, there: Mask | None = None
+    ) -> dict[str, float | None]:
+        """Means over the columns of (N, K) scores of the fakes ``which``."""
+        threshold = self.edited.thresholds.fake
+        counts = np.ones(score.shape, bool) if there is None else there
+        passed = np.where(counts, np.nan_to_num(score, nan=-1.0) < (threshold or 0.0), np.nan)[which]
+        areas = []
+        for column in logit.T:
+            known = (which | ~self._fake) & ~np.isnan(column)
+            areas.append(auc(split_scores(column[known], self._fake[known])).value)
+        return {
+            "far": None if threshold is None else _plain(float(_nanmean(passed.reshape(-1)))),
+            "auc": _plain(float(_nanmean(np.array(areas)))),
+        }
 
     # ---- stability --------------------------------------------------------------------------------------------------
 

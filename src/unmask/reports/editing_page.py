@@ -16,12 +16,13 @@ from unmask.reports.page import data_uri, number, write_page
 
 Rows = Sequence[Mapping[str, Any]]
 _PANELS = (
-    ("frr", "reals called fake (FRR)", None),
-    ("far", "fakes not called fake (FAR)", None),
-    ("auc", "AUC", "auc"),
-    ("pixel_f1", "pixel F1", "pixel_f1"),
-    ("survived", "verdicts that survive", 1.0),
+    ("frr", "reals called fake (FRR)", 1),
+    ("far", "fakes not called fake (FAR)", 1),
+    ("auc", "AUC", -1),
+    ("pixel_f1", "pixel F1", -1),
+    ("survived", "verdicts that survive", -1),
 )
+"""Measure, title, and the sign of what is worse."""
 SHOWN_IMAGES, SHOWN_ERRORS = 40, 50
 
 
@@ -35,17 +36,17 @@ def heat_figure(clean: Mapping[str, Any], benign: Rows) -> Picture:
     width = 1.6 + len(panels) * (0.5 + 0.42 * (len(severities) + 1))
     figure = Figure(figsize=(max(width, 5.0), 1.2 + 0.27 * (len(names) + 1)), dpi=144, layout="constrained")
     axes = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
-    for axis, (key, title, reference) in zip(axes, panels, strict=False):
+    for axis, (key, title, sign) in zip(axes, panels, strict=False):
         values = _grid(benign, key, names, severities)
-        start = np.nan if key == "survived" else _value(clean[key])
-        loss = values if reference is None else (start if isinstance(reference, str) else reference) - values
-        floor = 0.0 if reference is not None or math.isnan(start) else start
-        shown = np.vstack([np.full((1, len(severities)), floor if reference is None else 0.0), loss])
-        axis.imshow(shown, cmap="Reds", vmin=0, vmax=max(0.3, _largest(loss)), aspect="auto")
+        start = 1.0 if key == "survived" else _value(clean[key])
+        loss = sign * (values - (0.0 if math.isnan(start) else start))
+        most = max(0.3, _largest(loss))
+        shown = np.vstack([np.zeros((1, len(severities))), loss])
+        axis.imshow(shown, cmap="Reds", vmin=0, vmax=most, aspect="auto")
         for (y, x), value in np.ndenumerate(values):
             if not math.isnan(value):
-                deep = shown[y + 1, x] > 0.6 * max(0.3, _largest(loss))
-                axis.text(x, y + 1, _short(value), ha="center", va="center", fontsize=6.5, color="w" if deep else INK)
+                colour = "w" if loss[y, x] > 0.6 * most else INK
+                axis.text(x, y + 1, _short(value), ha="center", va="center", fontsize=6.5, color=colour)
         if not math.isnan(start):
             axis.text((len(severities) - 1) / 2, 0, _short(start), ha="center", va="center", fontsize=6.5, color=INK)
         axis.axhline(0.5, color=INK, linewidth=0.8)
@@ -58,35 +59,39 @@ def heat_figure(clean: Mapping[str, Any], benign: Rows) -> Picture:
     figure.supxlabel("severity", fontsize=8, color=INK)
     caption = (
         "A row per benign edit, a column per severity (1 light, 5 strong), the value in each field; the darker, the "
-        "worse: the higher an error rate, the further below the unedited images (first row) or, for verdicts, below 1."
+        "further to the worse from the unedited images in the first row."
     )
     return Picture("editing", "Benign edits", caption, to_png(figure))
 
 
-def crossed_figure(table: Mapping[str, Mapping[str, float | None]]) -> Picture | None:
-    """Manipulations by benign edits: the share of fakes that are not called fake."""
+def crossed_figure(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Picture | None:
+    """Manipulations by benign edits: AUC of the fakes of one kind against all reals."""
     from matplotlib.figure import Figure
 
-    if not table:
+    values = np.array([[_value({"value": v["auc"]}) for v in row.values()] for row in table.values()], float)
+    if not values.size or np.isnan(values).all():
         return None
-    kinds = list(table)
-    edits = list(next(iter(table.values())))
-    values = np.array([[np.nan if v is None else v for v in table[kind].values()] for kind in kinds], float)
+    kinds, edits = list(table), list(next(iter(table.values())))
     figure = Figure(figsize=(1.8 + 0.42 * len(edits), 1.3 + 0.27 * len(kinds)), dpi=144, layout="constrained")
     axis = figure.add_subplot()
-    axis.imshow(values, cmap="Reds", vmin=0, vmax=1, aspect="auto")
+    axis.imshow(1 - values, cmap="Reds", vmin=0, vmax=0.6, aspect="auto")
     for (y, x), value in np.ndenumerate(values):
         if not math.isnan(value):
-            axis.text(x, y, _short(value), ha="center", va="center", fontsize=6.5, color="w" if value > 0.6 else INK)
+            colour = "w" if value < 0.62 else INK
+            axis.text(x, y, _short(value), ha="center", va="center", fontsize=6.5, color=colour)
     axis.axvline(0.5, color=INK, linewidth=0.8)
     axis.set_xticks(range(len(edits)), ["unedited", *edits[1:]], fontsize=7, rotation=45, ha="right")
-    axis.set_yticks(range(len(kinds)), kinds, fontsize=7)
+    counts = [next(iter(row.values()))["n_fake"] for row in table.values()]
+    axis.set_yticks(range(len(kinds)), [f"{kind} ({n})" for kind, n in zip(kinds, counts, strict=True)], fontsize=7)
     axis.tick_params(length=0)
-    axis.set_title("Fakes not called fake (FAR), by manipulation and benign edit", fontsize=8, color=INK)
+    axis.set_title("AUC by manipulation and benign edit", fontsize=8, color=INK)
     for side in axis.spines.values():
         side.set_visible(False)
-    caption = "At the detector's own threshold, a mean over the severities; the first column is the unedited fakes."
-    return Picture("missed", "Fakes that pass", caption, to_png(figure))
+    caption = (
+        "The fakes of one kind (how many in brackets) against all reals, both edited, a mean over the severities; the "
+        "first column is unedited. At 0.5 the order is chance."
+    )
+    return Picture("manipulations", "Manipulations under benign edits", caption, to_png(figure))
 
 
 def _value(measure: Mapping[str, Any]) -> float:
