@@ -28,7 +28,7 @@ import torch
 from unmask.core.types import Face, UInt8Image
 from unmask.data.faces import FaceFinder, align, read_boxes
 from unmask.data.intake import decode
-from unmask.data.landmark_examples import STEADY, SURE, _empty_squares, eye_distance, teacher_points
+from unmask.data.landmark_examples import STEADY, SURE, empty_squares, eye_distance, teacher_points
 from unmask.data.landmark_teacher import load_teacher, teach
 from unmask.data.landmarks import LandmarkFinder, to_image
 from unmask.data.manifest import read_manifest
@@ -85,7 +85,7 @@ def main() -> None:
         for file in files:
             photo = decode(file).pixels
             faces = known[file] if file in known else searcher.find([photo])[0]
-            empty = _empty_squares(photo, faces, np.random.default_rng(0), 2)
+            empty = empty_squares(photo, faces, np.random.default_rng(0), 2)
             if empty:
                 whole = [Face((0.0, 0.0, float(e.shape[1]), float(e.shape[0]))) for e in empty]
                 false += sum(finder.find(e, [w])[0] is not None for e, w in zip(empty, whole, strict=True))

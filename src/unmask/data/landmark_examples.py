@@ -53,13 +53,14 @@ def teacher_points(
     the three zooms lie from their mean, in distances of the outer eye corners."""
     cuts = [align(image, five, 192, zoom) for zoom in TEACHER_ZOOMS]
     said, logits = teach(teacher, [pixels for pixels, _ in cuts], mirror)
-    looks = np.stack([_to_image3(points * 192, matrix) for points, (_, matrix) in zip(said, cuts, strict=True)])
+    looks = np.stack([to_image3(points * 192, matrix) for points, (_, matrix) in zip(said, cuts, strict=True)])
     mean = looks.mean(0)
     apart = np.linalg.norm((looks - mean)[..., :2], axis=-1).mean() / eye_distance(mean)
     return mean.astype(np.float32), float(logits.mean()), float(apart)
 
 
-def _to_image3(points: npt.NDArray[np.float32], matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def to_image3(points: npt.NDArray[np.float32], matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Like :func:`unmask.data.landmarks.to_image` for (468, 3) points: the depth keeps the unit of x and y."""
     depth = points[:, 2:] / np.sqrt(np.linalg.det(matrix[:, :2]))
     return np.concatenate([to_image(points[:, :2], matrix), depth], 1)
 
@@ -106,11 +107,11 @@ def collect(
             squares.append(square)
             points.append((np.concatenate([flat, depth], 1) / KEPT).astype(np.float32))
             source.append(path)
-        empty += _empty_squares(image, faces, random, 2)
+        empty += empty_squares(image, faces, random, 2)
     return Examples(np.stack(squares), np.stack(points), np.stack(empty), np.array(source))
 
 
-def _empty_squares(
+def empty_squares(
     image: UInt8Image, faces: Sequence[Face], random: np.random.Generator, count: int
 ) -> list[UInt8Image]:
     """Random squares that hold no centre of a face and do not touch the middle of any."""

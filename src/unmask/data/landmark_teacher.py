@@ -101,7 +101,7 @@ def teach(
             here = here / SIZE
             if mirror is not None:
                 there, also = teacher(x.flip(-1))
-                there = there[:, torch.from_numpy(mirror)] / SIZE
+                there = there[:, torch.from_numpy(mirror.copy())] / SIZE
                 there[..., 0] = 1 - there[..., 0]
                 here, sure = (here + there) / 2, (sure + also) / 2
         points.append(here.numpy())

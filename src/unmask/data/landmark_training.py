@@ -1,4 +1,4 @@
-"""Train the landmark network that ships: one command, about half an hour on one core.
+"""Train the landmark network that ships: one command, about a quarter of an hour on one core.
 
     python -m unmask.data.landmark_training MANIFEST.csv --boxes boxes.csv --teacher facemesh.safetensors
 
