@@ -19,6 +19,10 @@ def image(side: int = 8, value: float = 0.5) -> torch.Tensor:
         {"image": image(), "mask": torch.zeros(8, 8)},
         {"image": image(), "mask": torch.zeros(1, 4, 4)},
         {"image": image(), "pair": image(4)},
+        {"image": image()[None]},
+        {"image": image().expand(2, 2, 3, 8, 8)},
+        {"image": image().expand(2, 3, 8, 8), "mask": torch.zeros(1, 8, 8)},
+        {"image": image().expand(2, 3, 8, 8), "pair": image()},
     ],
 )
 def test_a_sample_refuses_what_does_not_fit(fields: dict[str, object]) -> None:
@@ -53,3 +57,14 @@ def test_moving_a_batch_keeps_every_field() -> None:
 def test_an_empty_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="empty"):
         collate([])
+
+
+def test_clips_are_stacked_like_images() -> None:
+    clip = image().expand(4, 3, 8, 8)
+    batch = collate([Sample(clip, 1, mask=torch.ones(4, 1, 8, 8)), Sample(clip, 0)])
+    assert batch.is_clip and not collate([Sample(image(), 0)]).is_clip and Sample(clip, 0).is_clip
+    assert batch.image.shape == batch.pair.shape == (2, 4, 3, 8, 8) and batch.mask.shape == (2, 4, 1, 8, 8)
+    assert batch.mask_valid.tolist() == [True, False] and batch.channels_last() is batch
+    assert collate([Sample(image(), 0)]).channels_last().image.is_contiguous(memory_format=torch.channels_last)
+    with pytest.raises(RuntimeError):
+        collate([Sample(clip, 1), Sample(image(), 0)])

@@ -64,9 +64,8 @@ class GraphHead(nn.Module):
         self.project = nn.Linear(channels, width)
         self.norm = nn.LayerNorm(width)
         self.sharpness = nn.Parameter(torch.tensor(2.0))
-        self.edge = nn.Sequential(
-            nn.LayerNorm(2 * width + 2), nn.Linear(2 * width + 2, width), nn.GELU(), nn.Linear(width, width)
-        )
+        # no norm before it: how large a step is, is the evidence
+        self.edge = nn.Sequential(nn.Linear(2 * width + 2, width), nn.GELU(), nn.Linear(width, width))
         self.features = 2 * width
 
     def nodes(self, maps: Tensor) -> Tensor:
