@@ -57,6 +57,21 @@ def unfamiliar(results: Sequence[tuple[Member, ImageScore]]) -> tuple[str, ...]:
     )
 
 
+def disagreement(results: Sequence[tuple[Member, ImageScore]]) -> tuple[str, ...]:
+    """A reason per detector whose answers for the whole and for its regions fall on two sides, in its highest view."""
+    found = []
+    for member, result in results:
+        if result.view_parts is None or not len(result.view_parts):
+            continue
+        whole, parts = result.view_parts[int(result.view_logits.argmax())]
+        if (whole > 0.5) != (parts > 0.5):
+            found.append(
+                f"disagreement: to '{member.name}' the whole looks {'fake' if whole > 0.5 else 'real'} "
+                f"({whole:.2f} before calibration), its regions {'fake' if parts > 0.5 else 'real'} ({parts:.2f})"
+            )
+    return tuple(found)
+
+
 def warnings(decoded: Decoded, faces: Sequence[Face]) -> tuple[str, ...]:
     """Reasons, each ``"code: plain words"``, why no verdict should be given for the image as a whole."""
     found = []

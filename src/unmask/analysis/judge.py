@@ -10,7 +10,7 @@ from functools import reduce
 import numpy as np
 
 from unmask.analysis.combination import calibrated, combined_logit
-from unmask.analysis.domain import MIN_FACE, is_small, is_unfamiliar, unfamiliar, warnings
+from unmask.analysis.domain import MIN_FACE, disagreement, is_small, is_unfamiliar, unfamiliar, warnings
 from unmask.core.errors import UnmaskError
 from unmask.core.types import Face, FloatMap
 from unmask.core.verdict import FaceVerdict, Kind, Scores, Thresholds, Verdict, VerdictName
@@ -112,7 +112,13 @@ def judge(
         faces=judged,
         detector=bench.name,
         weights_sha256=bench.weights_sha256,
-        reasons=(*(f"intake: {reason}" for reason in decoded.reasons), *doubts, *strange, *_remarks(bench, faces)),
+        reasons=(
+            *(f"intake: {reason}" for reason in decoded.reasons),
+            *doubts,
+            *strange,
+            *disagreement(results),
+            *_remarks(bench, faces),
+        ),
     )
     return answer, Evidence(decoded, faces, results, heatmap, cut, last)
 

@@ -37,6 +37,9 @@ class ImageScore:
     view_nearest: FloatMap | None = None
     """(V, k) distances of each view to the nearest real images the detector remembers (its ``aux["nearest"]``), nearest
     first; None if it has no such memory."""
+    view_parts: FloatMap | None = None
+    """(V, 2) probabilities, before calibration, that each view is fake as a whole, and that one of its regions is (its
+    ``aux["global_logits"]`` and ``aux["aggregate_logits"]``); None if it does not answer for regions."""
 
 
 def probability(logit: float, scale: float = 1.0, offset: float = 0.0) -> float:
@@ -126,6 +129,7 @@ def score_images(
     logits: list[FloatMap] = []
     masks: list[FloatMap] = []
     nearest: list[FloatMap] = []
+    parts: list[FloatMap] = []
     with _evaluating(detector):
         for start in range(0, len(flat), batch_size):
             pixels = np.stack([view.pixels for view in flat[start : start + batch_size]])  # (B, size, size, 3)
@@ -136,9 +140,13 @@ def score_images(
                 masks.append(output.mask_logits[:, 0].float().sigmoid().cpu().numpy())
             if output.aux is not None and "nearest" in output.aux:
                 nearest.append(output.aux["nearest"].float().cpu().numpy())
+            if output.aux is not None and "aggregate_logits" in output.aux:
+                both = torch.stack([output.aux["global_logits"], output.aux["aggregate_logits"]], 1)
+                parts.append(both.float().sigmoid().cpu().numpy())
     all_logits = np.concatenate(logits) if logits else np.zeros(0, np.float32)
     all_masks = np.concatenate(masks) if masks else None
     all_nearest = np.concatenate(nearest) if nearest else None
+    all_parts = np.concatenate(parts) if parts else None
     results = []
     start = 0
     for group in seen:
@@ -146,6 +154,8 @@ def score_images(
         part = all_logits[start:stop]
         part_masks = None if all_masks is None else all_masks[start:stop]
         part_nearest = None if all_nearest is None else all_nearest[start:stop]
-        results.append(ImageScore(reduce_logits(detector, part, group), part, part_masks, group, part_nearest))
+        view_parts = None if all_parts is None else all_parts[start:stop]
+        logit = reduce_logits(detector, part, group)
+        results.append(ImageScore(logit, part, part_masks, group, part_nearest, view_parts))
         start = stop
     return results

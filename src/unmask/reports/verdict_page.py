@@ -45,6 +45,10 @@ _CAPTIONS = {
     "wavelet details": "Mean strength of the fine details of two wavelet levels; the strongest hundredth is white.",
     "radial gains": "What this detector multiplies the spectrum by at each of its stages, left to right: strength on "
     "top, phase below, from coarse to fine frequencies. The line is 1: no change; a full bar is 2.",
+    "lbp": "Bright: local binary patterns that are rare in this image.",
+    "dct": "Bright: blocks of 8 x 8 pixels whose frequencies are unusual in this image.",
+    "suspected region": "The photo, as bright as the mask: what this detector judged as the suspected region.",
+    "authentic region": "The rest: what it judged as the authentic region.",
     "spatial | frequency": "How much of the answer's features comes from what is seen (bright) and from frequencies.",
 }
 _NATIVE = ViewConfig(kind="native", size=256, crops=1)
@@ -230,7 +234,7 @@ def _face_panel(index: int, verdict: Verdict, evidence: Evidence) -> FacePanel:
         pixels=f"{x2 - x1:.0f} x {y2 - y1:.0f}",
         picture=_picture(crop.pixels, heat, evidence.mask_threshold),
         maps=tuple((m.title, m.caption, png_uri(m.values)) for m in maps),
-        notes=tuple(printable(note) for note in _remembered(face, evidence)),
+        notes=tuple(printable(note) for note in (*_remembered(face, evidence), *_parts(face, evidence))),
     )
 
 
@@ -244,6 +248,22 @@ def _remembered(face: Face, evidence: Evidence) -> list[str]:
         told = ", ".join(f"{value:.2f}" for value in result.view_nearest[index])
         usual = "" if member.far is None else f"; real photos are rarely farther than {member.far:.2f} from the nearest"
         notes.append(f"Distances to the nearest real photos that '{member.name}' remembers, 0 to 2: {told}{usual}.")
+    return notes
+
+
+def _parts(face: Face, evidence: Evidence) -> list[str]:
+    """What detectors that answer for the whole and for regions say of this face."""
+    notes = []
+    for member, result in evidence.results:
+        index = next((n for n, view in enumerate(result.views) if view.face is face), None)
+        if result.view_parts is None or index is None:
+            continue
+        whole, parts = result.view_parts[index]
+        agree = "agree" if (whole > 0.5) == (parts > 0.5) else "disagree"
+        notes.append(
+            f"'{member.name}', before calibration: the whole is fake with {whole:.2f}, one of its regions with "
+            f"{parts:.2f}: they {agree}."
+        )
     return notes
 
 
