@@ -41,11 +41,20 @@ def block_dct(grey: Tensor, matrix: Tensor) -> Tensor:
     >>> round(block_dct(torch.ones(1, 1, 8, 8), dct_matrix())[0, 0].item(), 5)
     8.0
     """
+    found = block_coefficients(grey, matrix)
+    batch, h, _, w, _ = found.shape
+    return found.permute(0, 2, 4, 1, 3).reshape(batch, BLOCK * BLOCK, h, w)
+
+
+def block_coefficients(grey: Tensor, matrix: Tensor) -> Tensor:
+    """The coefficients of :func:`block_dct` as they come out, without a copy: (B, H // 8, 8, W // 8, 8), block row,
+    vertical frequency, block column, horizontal frequency.
+    """
     batch, _, height, width = grey.shape
     h, w = height // BLOCK, width // BLOCK
     pixels = grey[..., : h * BLOCK, : w * BLOCK].reshape(batch * h, BLOCK, w * BLOCK)
     found = (matrix @ pixels).view(-1, BLOCK) @ matrix.T  # down, then across; (B·h·u·w, v)
-    return found.view(batch, h, BLOCK, w, BLOCK).permute(0, 2, 4, 1, 3).reshape(batch, BLOCK * BLOCK, h, w)
+    return found.view(batch, h, BLOCK, w, BLOCK)
 
 
 def grid_offset(grey: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
