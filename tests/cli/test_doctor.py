@@ -44,6 +44,17 @@ def test_a_missing_part_makes_the_exit_code_1(
     assert "something is missing" in capsys.readouterr().out
 
 
+def test_the_landmarks_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def check() -> doctor.Check:
+        return next(found for found in doctor.weights() if found.name == "landmarks")
+
+    assert check().state == "ok" and "no irises" in check().found
+    card = tmp_path / "landmarks.json"
+    card.write_text('{"weights_sha256": "0"}')
+    monkeypatch.setattr("unmask.nn.landmarks.ASSET", card.with_suffix(".safetensors"))
+    assert check().state == "broken"
+
+
 def test_the_tested_set_names_every_dependency_with_an_exact_version_and_no_address() -> None:
     known = doctor.tested()
     wanted = {name.lower() for names in doctor.requirements().values() for name in names}

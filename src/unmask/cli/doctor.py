@@ -129,12 +129,13 @@ def extras() -> Iterator[Check]:
 
 
 def weights() -> Iterator[Check]:
-    """Trained weights and the face detector's: present, and of the hash their card says."""
+    """Trained weights, the landmarks' and the face detector's: present, and of the hash their card says."""
     from importlib import resources
 
     from unmask.core.errors import UnmaskError
     from unmask.core.files import sha256_file
     from unmask.detectors.weights import find_weights, list_weights, read_card
+    from unmask.nn.landmarks import ASSET, load_landmark_network
     from unmask.nn.mtcnn import MTCNN
 
     for name in list_weights():
@@ -146,6 +147,14 @@ def weights() -> Iterator[Check]:
             yield Check("weights", name, "ok" if whole else "broken", found, advice)
         except UnmaskError as error:
             yield Check("weights", name, "broken", error.message, "install unmask again")
+    try:
+        load_landmark_network()
+        digest, wanted = sha256_file(ASSET), json.loads(ASSET.with_suffix(".json").read_text("utf-8"))["weights_sha256"]
+        advice = "" if digest == wanted else "the file is not the one its card describes: install unmask again"
+        found = f"468 face points (no irises), sha256 {digest}"
+        yield Check("weights", "landmarks", "broken" if advice else "ok", found, advice)
+    except (UnmaskError, OSError, ValueError, KeyError) as error:
+        yield Check("weights", "landmarks", "broken", str(error), "install unmask again")
     card_file = resources.files("unmask") / "assets" / "default.json"
     if card_file.is_file():
         yield Check("weights", "default", "ok", "the shipped specialists answer together")
