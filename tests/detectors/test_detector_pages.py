@@ -12,7 +12,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 @pytest.mark.parametrize(
-    "page", ["detectors.md", "auranet.md", "dcr_net.md", "export.md", "fmca_net.md", "temporal.md"]
+    "page", ["detectors.md", "auranet.md", "clmf.md", "dcr_net.md", "export.md", "fmca_net.md", "temporal.md"]
 )
 def test_blocks_run(page: str) -> None:
     if page == "export.md":

@@ -12,6 +12,7 @@ from unmask.core.types import Batch, DetectorOutput
 from unmask.losses import Criterion
 from unmask.losses.cascade import (
     cascade_consistency,
+    cascade_label,
     cascade_local,
     cascade_mask,
     mask_smooth,
@@ -24,6 +25,7 @@ from unmask.losses.mask import mask_dice
 LABEL = torch.tensor([0.0, 1.0, 1.0, 1.0], dtype=torch.float64)
 VALID = torch.tensor([True, True, False, True])
 TERMS = {
+    "cascade_label": cascade_label,
     "cascade_mask": cascade_mask,
     "cascade_local": cascade_local,
     "cascade_consistency": cascade_consistency,
@@ -134,6 +136,15 @@ def test_consistency_smoothness_and_sparsity_by_hand() -> None:
     assert float(cascade_consistency(out, batch)) == pytest.approx(0.5)
     assert float(mask_smooth(out, batch)) == pytest.approx(4 * 0.25 / 16)
     assert float(mask_sparse(out, batch)) == pytest.approx(0.75)
+
+
+def test_label_is_asked_of_the_whole_and_of_the_regions() -> None:
+    mask, local, overall, aggregate = (v.detach() for v in inputs())
+    batch = batch_of()
+    value = cascade_label(output_of(mask, local, overall, aggregate, ALL), batch)
+    each = [F.binary_cross_entropy_with_logits(z, LABEL) for z in (overall, aggregate)]
+    torch.testing.assert_close(value, (each[0] + each[1]) / 2)
+    assert value >= F.binary_cross_entropy_with_logits((overall + aggregate) / 2, LABEL)
 
 
 def test_size_of_the_image_does_not_matter() -> None:

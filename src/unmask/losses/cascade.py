@@ -39,6 +39,19 @@ def _known(batch: Batch) -> tuple[Tensor, Tensor]:
     return batch.mask_valid | ~fake, batch.mask * fake[:, None, None, None]
 
 
+def cascade_label(output: DetectorOutput, batch: Batch) -> Tensor:
+    """Cross-entropy of the label for the whole's logit and for the regions' noisy-or, each on its own; their mean.
+
+    A cross-entropy of the mean of both logits alone lets the two drift apart, one up and one down. This is never less
+    (cross-entropy is convex in the logit), and it is only small where both are right.
+
+    Raises:
+        ConfigError: the detector has no regions.
+    """
+    both = torch.stack(_read(output, "cascade_label", "global_logits", "aggregate_logits"), 1)
+    return F.binary_cross_entropy_with_logits(both, batch.label[:, None].expand_as(both).to(both.dtype))
+
+
 def region_targets(mask: Tensor, truth: Tensor) -> Tensor:
     """How much of each region is truly manipulated: ``sum(m t) / sum(m)`` and ``sum((1 - m) t) / sum(1 - m)``.
 

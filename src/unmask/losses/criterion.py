@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from unmask.core.errors import ConfigError
 from unmask.core.types import Batch, DetectorOutput
-from unmask.losses.cascade import cascade_consistency, cascade_local, cascade_mask, mask_smooth, mask_sparse
+from unmask.losses.cascade import (
+    cascade_consistency,
+    cascade_label,
+    cascade_local,
+    cascade_mask,
+    mask_smooth,
+    mask_sparse,
+)
 from unmask.losses.embedding import supcon
 from unmask.losses.image import reconstruction
 from unmask.losses.label import am_softmax, bce, focal, rank, unsharp_bias
@@ -35,6 +42,7 @@ TERMS: dict[str, Term] = {
     "anomaly": anomaly,
     "contrastive": contrastive,
     "info_nce": info_nce,
+    "cascade_label": cascade_label,
     "cascade_mask": cascade_mask,
     "cascade_local": cascade_local,
     "cascade_consistency": cascade_consistency,

@@ -158,7 +158,7 @@ class Recipe:
     losses: dict[str, float] = field(default_factory=lambda: {"bce": 1.0})
     """Weight of each term: bce, focal, rank, unsharp_bias, am_softmax, mask_bce, mask_dice, mask_l1_ssim,
     boundary_bce, supcon, reconstruction, anomaly, contrastive, info_nce, cascade_mask, cascade_local,
-    cascade_consistency, mask_smooth, mask_sparse."""
+    cascade_label, cascade_consistency, mask_smooth, mask_sparse."""
     label_smoothing: float = 0.0
     """Of `bce`, in [0, 1)."""
     focal_fake: float = 0.5

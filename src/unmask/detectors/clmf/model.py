@@ -209,8 +209,7 @@ class CLMF(Detector[CLMFConfig]):
         """From the plan, one sentence each; reasons are in the family's README."""
         config = self.config
         said = {
-            "the answer is the mean of the global logit and the regions' (noisy-or), so that images without a mask "
-            "train the regions too": config.answer == "joint",
+            "the answer is the mean of the global logit and the regions' (noisy-or)": config.answer == "joint",
             "both regions count the same in the local loss: by area a small edit would count for nothing": (
                 config.region_weights == "equal"
             ),
