@@ -2,6 +2,7 @@
 
     python benchmarks/flicker.py make runs/flicker                 videos with a planted flicker, from real photos
     python benchmarks/flicker.py run runs/flicker --out runs/fl    clip features, frames alone, both heads
+    python benchmarks/flicker.py heads runs/flicker --epochs 40    on one fixed backbone, in seconds
     python benchmarks/flicker.py cost                              seconds per clip of both heads
 
 ``make`` takes the people of runs/manifests/pd_train.csv (benchmarks/ground.py, needs UNMASK_DATA) and the boxes of
@@ -159,6 +160,76 @@ def run(args: argparse.Namespace) -> None:
     print(json.dumps(found))
 
 
+def heads(args: argparse.Namespace) -> None:
+    """Both heads and a head on single frames, on the same fixed backbone, whose maps are computed once."""
+    torch.set_num_threads(1)
+    begun = time.process_time()
+    rows = list(read_manifest(args.folder / "manifest.csv"))
+    videos = group_videos(rows)
+    clips = np.stack([np.stack([decode(Path(row.path)).pixels for row in video]) for video in videos])
+    side, count = clips.shape[2], clips.shape[1]
+    label = torch.tensor([float(video[0].label) for video in videos])
+    held = torch.tensor([video[0].split == "val" for video in videos])
+    torch.manual_seed(args.seed)
+    view = {"size": side, "frames": count}
+    models = {head: create_detector("temporal_tiny", head=head, view=view) for head in ("graph", "lstm")}
+    if args.backbone is not None:
+        for model in models.values():
+            model.load_backbone(args.backbone)
+    seen = models["graph"].eval()
+    with torch.no_grad():
+        parts = torch.from_numpy(clips).permute(0, 1, 4, 2, 3).split(10)
+        maps = torch.cat([seen.frame_features(part.float() / 255) for part in parts])  # (V, T, C, h, w)
+    print(f"{len(videos)} videos, maps {tuple(maps.shape[1:])}, {time.process_time() - begun:.0f} s CPU", flush=True)
+
+    def pooled(frames: torch.Tensor) -> torch.Tensor:  # (V, T, C, h, w) to (V T, 3 C)
+        flat = frames.flatten(0, 1).flatten(2)
+        return torch.cat([flat.mean(2), flat.amax(2), flat.std(2)], 1)
+
+    alone = torch.nn.Sequential(
+        torch.nn.LayerNorm(3 * maps.shape[2]), torch.nn.Linear(3 * maps.shape[2], 64), torch.nn.GELU(),
+        torch.nn.Dropout(0.3), torch.nn.Linear(64, 1),
+    )  # fmt: skip
+    found: dict[str, object] = {"data": data_hash(rows)[:12], "seed": args.seed, "code": code_version()}
+    found |= {"machine": machine(torch.device("cpu")), "backbone": str(args.backbone and args.backbone.name)}
+
+    def score(name: str, module: torch.nn.Module, which: torch.Tensor) -> torch.Tensor:
+        """(V, T) logits of frames, or (V, 1) of clips."""
+        if name == "frames alone":
+            return module(pooled(which)).view(len(which), -1)
+        model = models[name]
+        return model.classifier(model.dropout(model.head(which)))
+
+    for name, module in (("frames alone", alone), *models.items()):
+        start = time.process_time()
+        parameters = [*module.parameters()] if name == "frames alone" else module.parameter_groups()["head"]
+        optimizer = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=0.01)
+        train_on = torch.where(~held)[0]
+        steps = int(args.epochs * -(-len(train_on) // 16))
+        plan = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        module.train()
+        for _ in range(steps):
+            chosen = train_on[torch.randint(len(train_on), (16,))]
+            logits = score(name, module, maps[chosen])
+            target = label[chosen, None].expand_as(logits)
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            plan.step()
+        module.eval()
+        with torch.inference_mode():
+            logits = score(name, module, maps[held])
+        truth = label[held].numpy()
+        by_video = auc(split_scores(logits.mean(1).numpy(), truth)).value
+        line = {"video_auc": by_video, "videos": int(held.sum()), "cpu_s": round(time.process_time() - start)}
+        if name == "frames alone":
+            line["frame_auc"] = auc(split_scores(logits.flatten().numpy(), truth.repeat(count))).value
+        found[name] = line
+        print(name, line, flush=True)
+    print(json.dumps(found))
+
+
 def cost(args: argparse.Namespace) -> None:
     """Processor seconds per clip in eval mode, batch of two, median of rounds; both heads in turn."""
     torch.set_num_threads(1)
@@ -183,7 +254,7 @@ def cost(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("make", "run", "cost"))
+    parser.add_argument("what", choices=("make", "run", "heads", "cost"))
     parser.add_argument("folder", type=Path, nargs="?", default=Path("runs/flicker"))
     parser.add_argument("--photos", type=Path, default=Path("runs/manifests/pd_train.csv"))
     parser.add_argument("--boxes", type=Path, default=Path("runs/boxes.csv"))
@@ -195,11 +266,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=8)
     parser.add_argument("--frame-share", type=float, default=2.0, help="frames that the single-frame detector sees, "
                         "over the clips that the others see")  # fmt: skip
+    parser.add_argument("--backbone", type=Path, help="weights of the fixed backbone (heads)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/flicker_trained"))
     args = parser.parse_args()
-    {"make": make, "run": run, "cost": cost}[args.what](args)
+    {"make": make, "run": run, "heads": heads, "cost": cost}[args.what](args)
 
 
 if __name__ == "__main__":
