@@ -23,14 +23,26 @@ def test_every_pixel_of_a_photo(name: str) -> None:
     np.testing.assert_array_equal(uniform_patterns(torch.from_numpy(grey)[None, None])[0, 0], reference(grey))
 
 
-@settings(deadline=None, max_examples=60, derandomize=True)  # scikit-image misses an exact tie, 3 in a million
+@settings(deadline=None, max_examples=60)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 256), st.integers(0, 2**31))
 def test_every_size_flat_and_rough(height: int, width: int, levels: int, seed: int) -> None:
     grey = np.random.default_rng(seed).integers(0, levels, (2, height, width), dtype=np.uint8)
     found = uniform_patterns(torch.from_numpy(grey)[:, None])
     assert found.dtype == torch.uint8 and found.shape == (2, 1, height, width)
-    for ours, image in zip(found[:, 0], grey, strict=True):
-        np.testing.assert_array_equal(ours, reference(image))
+    for ours, image in zip(found[:, 0].numpy(), grey, strict=True):
+        for y, x in np.argwhere(ours != reference(image)):
+            assert has_a_tie(np.pad(image.astype(int), 1)[y : y + 3, x : x + 3])
+
+
+def has_a_tie(around: np.ndarray) -> bool:
+    """A corner is exactly as bright as the centre, and so on average are its two sides: scikit-image's floats may
+    miss that it is not darker (3 of a million pixels of photos)."""
+    centre = around[1, 1]
+    return any(
+        around[y, x] == centre and around[y, 1] + around[1, x] == 2 * centre and around[y, 1] != centre
+        for y in (0, 2)
+        for x in (0, 2)
+    )
 
 
 def test_flat_images_have_one_pattern_whatever_their_level() -> None:
