@@ -9,6 +9,7 @@ from unmask.core.errors import ConfigError
 from unmask.features.base import Feature
 from unmask.features.boundary import BlendingBoundary
 from unmask.features.clips import HOGCorrelation, PatchGraph, SpatioTemporal
+from unmask.features.corneal import CornealHighlights
 from unmask.features.keypoints import Keypoints
 from unmask.features.networks import CLIPEmbedding, CNNEmbedding, GramTexture
 from unmask.features.pixels import DCT, GLCM, HOG, LBP, NPR, Colour, NoiseResidual, RawRGB, Spectrum
@@ -29,6 +30,7 @@ _ALL: tuple[Feature, ...] = (
     Keypoints(),  # 9
     HeadPoseConsistency(),  # 10
     Symmetry(),  # 11
+    CornealHighlights(),  # 12
     Warping(),  # 13
     BlendingBoundary(),  # 14
     Spectrum(),  # 15

@@ -94,4 +94,4 @@ def describe_keypoints(pixels: UInt8Image, parts: npt.NDArray[np.bool_]) -> npt.
 @lru_cache(maxsize=1)
 def _detectors() -> tuple[Any, ...]:
     """In the order of :data:`DETECTORS`; ORB without its limit of 500 and near the border too."""
-    return cv2.SIFT_create(), cv2.ORB_create(nfeatures=20000, edgeThreshold=15, patchSize=15), cv2.AKAZE_create()
+    return cv2.SIFT.create(), cv2.ORB.create(nfeatures=20000, edgeThreshold=15, patchSize=15), cv2.AKAZE.create()
