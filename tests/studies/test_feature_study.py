@@ -128,6 +128,7 @@ def test_other_people_are_measured_with_the_finished_models(study: dict) -> None
     assert test["scorers"]["wide"]["coverage"]["all"] == 0.0  # this table lacks it
     assert test["scorers"]["wide"]["metrics"]["auc"]["reason"] == "no image has a value"
     assert test["scorers"]["chosen"]["coverage"]["all"] == 1.0
+    assert test["scorers"]["all features"]["coverage"]["all"] == 0.0  # cannot be told without measuring it
 
 
 def test_selection_among_noise_promises_nothing() -> None:

@@ -3,8 +3,8 @@
   unmask features study features.parquet --out study/
   unmask features study features.parquet degraded.parquet --test other-people.parquet --out study/
 
-FILE comes from `unmask features extract`; several are joined (an image listed twice counts once). Images as they are train
-and rank; degraded rows (`extract --degrade`) show what survives. Every score comes from a model that saw no relative of
+FILE comes from `unmask features extract`; several are joined (an image listed twice counts once). Images as they are
+train and rank; degraded rows (`extract --degrade`) show what survives. Every score comes from a model that saw no relative of
 the image (group, pair, identical file); what is chosen is chosen inside the training folds. Data of split `test` is
 refused, except as --test, on which the finished models are measured once.
 
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         "command": shlex.join(["unmask", *sys.argv[1:]]),
         "files": "; ".join(f"{path} sha256 {sha256_file(path)[:16]}" for path in files),
         "extracted": str(data.table.about.get("command", "")),
+        "extracted_from": str(data.table.about.get("data_sha256", "")),
         "machine": machine(),
         "processor_seconds": round(time.process_time() - start, 1),
         "version": __version__,

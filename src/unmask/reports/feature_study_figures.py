@@ -112,7 +112,7 @@ def heat_figure(
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             far = abs(value - middle) / (limits[1] - limits[0]) > 0.33 if colours == "RdBu_r" else value > middle
-            text = f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.0f}"
+            text = f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else f"{value:.0f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if far else INK)
     return Picture(name, title, caption, to_png(figure))
 

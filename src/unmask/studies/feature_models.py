@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from unmask.features.table import FeatureTable
 from unmask.studies.crossfit import CrossFit, cross_fit
-from unmask.studies.feature_rows import StudyRows
+from unmask.studies.feature_rows import NOT_MEASURED, StudyRows
 from unmask.studies.forward import Selection, select_forward
 from unmask.studies.importance import out_of_fold
 from unmask.studies.joint import Joint, fit_joint
@@ -61,7 +62,7 @@ class Models:
         for scorer, models in ((ALL, self.joints), (CHOSEN, self.choices)):
             found[scorer] = np.full(len(logits), np.nan)
             for number, model in enumerate(models):
-                mine = data.degraded_fold == number
+                mine = (data.degraded_fold == number) & self._measured(data.degraded, model.chosen)
                 found[scorer][mine] = model.logits(logits[mine])
         return found
 
@@ -74,7 +75,15 @@ class Models:
                 logits[:, index] = fit.whole.logits(table.values[name])
         found: dict[str, Floats] = {name: logits[:, index] for index, name in enumerate(data.names)}
         for scorer, chosen in ((ALL, range(len(data.names))), (CHOSEN, self.final.chosen.features)):
-            found[scorer] = fit_joint(self.outer, data.labels, list(chosen)).logits(logits)
+            scored = fit_joint(self.outer, data.labels, list(chosen)).logits(logits)
+            found[scorer] = np.where(self._measured(table, chosen), scored, np.nan)
+        return found
+
+    def _measured(self, table: FeatureTable, features: Iterable[int]) -> npt.NDArray[np.bool_]:
+        """Rows on which nobody has left a feature out of measuring: a joint model has no say on the others."""
+        found = np.ones(len(table), bool)
+        for index in features:
+            found &= table.status[self.data.names[index]] != NOT_MEASURED
         return found
 
 

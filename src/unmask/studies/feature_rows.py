@@ -18,6 +18,8 @@ from unmask.features.table import NUMBERS, TEXT, FeatureTable
 from unmask.studies.forward import Costs
 
 FOLDS = 5
+NOT_MEASURED = "not_measured"
+"""Status of a feature that a joined table lacks."""
 
 
 def rows_of(table: FeatureTable) -> list[Row]:
@@ -49,7 +51,7 @@ def join_tables(tables: Sequence[FeatureTable]) -> FeatureTable:
     status: dict[str, Any] = {}
     for name, columns in first.columns.items():
         blanks = [np.full((len(t), len(columns)), np.nan, np.float32) for t in tables]
-        absent = [np.full(len(t), "not_measured", object) for t in tables]
+        absent = [np.full(len(t), NOT_MEASURED, object) for t in tables]
         values[name] = np.concatenate([t.values.get(name, b) for t, b in zip(tables, blanks, strict=True)])
         status[name] = np.concatenate([t.status.get(name, a) for t, a in zip(tables, absent, strict=True)])
     rows = {name: np.concatenate([table.rows[name] for table in tables]) for name in (*TEXT, *NUMBERS)}
