@@ -4,9 +4,9 @@
   unmask features study features.parquet degraded.parquet --test other-people.parquet --out study/
 
 FILE comes from `unmask features extract`; several are joined (an image listed twice counts once). Images as they are
-train and rank; degraded rows (`extract --degrade`) show what survives. Every score comes from a model that saw no relative of
-the image (group, pair, identical file); what is chosen is chosen inside the training folds. Data of split `test` is
-refused, except as --test, on which the finished models are measured once.
+train and rank; degraded rows (`extract --degrade`) show what survives. Every score comes from a model that saw no
+relative of the image (group, pair, identical file); what is chosen is chosen inside the training folds. Data of split
+`test` is refused, except as --test, on which the finished models are measured once.
 
 Written to DIR: report.html (one file), study.json, and its tables as CSV.
 
