@@ -61,6 +61,15 @@ def test_the_detect_page_runs(tmp_path: Path, portrait: Path) -> None:
     assert evidence.startswith("(Face(box=(") and evidence.endswith(" (256, 256)")
 
 
+def test_the_features_page_runs(tmp_path: Path, portrait: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "photos").mkdir()
+    shutil.copy(portrait, tmp_path / "photos" / "portrait.jpg")
+    printed = run_blocks(ROOT / "docs" / "features.md", tmp_path)
+    assert "12 rows (4 images, 8 degraded)" in printed
+    assert printed.splitlines()[-1].startswith("12 (12, 21) ('difference 1'")
+
+
 def test_the_readme_opens_with_a_sentence_a_picture_and_the_two_commands() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.strip()]
