@@ -60,9 +60,11 @@ COST_MS: dict[str, float] = {
     "gram": 35,
     "cnn_embedding": 39,
 }
-"""Processor milliseconds per image, by feature, where they were measured: medians over 614 photos and edits of 106 people
-(data hash dc134f59), views included, the 17 ms of the landmarks not; `unmask features extract` with two processes on a
-2-core x86-64 Xeon that was busy with other work."""
+"""Processor milliseconds per image, by feature, where they were measured.
+
+Medians over 614 photos and edits of 106 people (data hash dc134f59), views included, the 17 ms of the landmarks not;
+`unmask features extract` with two processes on a 2-core x86-64 Xeon that was busy with other work.
+"""
 
 
 def find_features(names: Iterable[str] | None = None) -> list[Feature]:
