@@ -106,9 +106,12 @@ def _deaths(content: Mapping[str, Any]) -> dict[str, Any]:
                 continue
             values = [c["auc"]["value"] for c in curve["cells"]]
             known = [v for v in values if v is not None]
-            last = f"{known[0]:.2f} → {known[-1]:.2f}" if known else ""
+            last = f"{known[0]:.2f} → {known[-1]:.2f}" if len(known) > 1 else ""
             text = {"not alive on these images as they are": "never alive"}.get(curve["words"], curve["words"])
-            cells.append({"text": text, "last": last, "dead": curve["dies_at"] is not None})
+            unknown = curve["words"] == "cannot be told"
+            cells.append(
+                {"text": "not measured" if unknown else text, "last": last, "dead": curve["dies_at"] is not None}
+            )
         lines.append({"name": name, "cells": cells})
     return {"kinds": kinds, "lines": lines if kinds else []}
 

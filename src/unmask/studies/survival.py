@@ -52,13 +52,15 @@ def in_words(cells: Sequence[Mapping[str, Any]]) -> str:
 
     >>> in_words([{"severity": 0, "auc": {"low": 0.8}}, {"severity": 2, "auc": {"low": 0.6}}])
     'survives severity 2'
+    >>> in_words([{"severity": 0, "auc": {"low": 0.8}}, {"severity": 2, "auc": {"low": None}}])
+    'cannot be told'
     """
     dead = first_death(cells)
     if dead == 0:
         return "not alive on these images as they are"
     if dead is not None:
         return f"dies at severity {dead}"
-    measured = [cell["severity"] for cell in cells if cell["auc"]["low"] is not None]
+    measured = [cell["severity"] for cell in cells if cell["severity"] and cell["auc"]["low"] is not None]
     if not measured:
         return "cannot be told"
     return f"survives severity {max(measured)}"
