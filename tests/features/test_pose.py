@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -130,3 +133,12 @@ def test_the_head_is_symmetric() -> None:
     order = mirror_order()
     for point, place in HEAD.items():
         np.testing.assert_allclose(HEAD[int(order[point])], np.multiply(place, (-1, 1, 1)))
+
+
+def test_the_page_on_landmarks_runs() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "landmarks.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    scope: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, scope)
