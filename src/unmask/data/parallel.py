@@ -156,10 +156,19 @@ def one_thread() -> Iterator[None]:
 
 
 def quiet_worker(_: int) -> None:
-    """What a worker process does first: one worker, one core."""
+    """What a worker process does first: one worker, one core, and an end when its caller has ended."""
     import cv2
 
     cv2.setNumThreads(0)
+    threading.Thread(target=_end_with_caller, daemon=True).start()
+
+
+def _end_with_caller() -> None:
+    """A killed caller cannot say goodbye, and the fork server, which is the worker's parent, lives as long as it."""
+    caller = multiprocessing.parent_process()
+    if caller is not None:
+        caller.join()
+        os._exit(1)
 
 
 def clean_context() -> Any:

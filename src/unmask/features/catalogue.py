@@ -53,6 +53,7 @@ COST_MS: dict[str, float] = {
     "keypoints": 32,
     "head_pose": 1.8,
     "symmetry": 6.4,
+    "corneal": 62,
     "warping": 91,
     "fft": 2.7,
     "dct": 7.9,
