@@ -55,6 +55,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "clmf_tiny": {"view": {"size": 64}, "dropout": 0.0},
     "temporal": {"view": {"size": 64, "frames": 2}, "stages": 2, "width": 16, "dropout": 0.0},
     "temporal_tiny": {"view": {"size": 64, "frames": 2}, "dropout": 0.0},
+    "fused": {
+        "view": {"size": 64},
+        "maps": ("rgb", "npr"),
+        "descriptors": ("npr",),
+        "width": 8,
+        "dim": 16,
+        "dropout": 0.0,
+    },
     "meso4": {"dropout": 0.0},
     "mesoinception4": {"dropout": 0.0},
 }

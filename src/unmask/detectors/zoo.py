@@ -16,6 +16,7 @@ from unmask.detectors.baseline import Baseline, BaselineConfig
 from unmask.detectors.clmf import CLMF, CLMFConfig, StreamConfig
 from unmask.detectors.dcr_net import DCRNet, DCRNetConfig
 from unmask.detectors.fmca_net import FMCANet, FMCANetConfig
+from unmask.detectors.fused import FusedConfig, FusedDetector
 from unmask.detectors.meso import Meso, MesoConfig
 from unmask.detectors.residual_cnn import ResidualCNN, ResidualCNNConfig
 from unmask.detectors.residual_unet import ResidualUNet, ResidualUNetConfig
@@ -133,6 +134,9 @@ ZOO: dict[str, ZooEntry] = {
         ),
         CLMF,
         "the same on the first stages of MobileNetV2 and small stems, for CPUs",
+    ),
+    "fused": ZooEntry(
+        FusedConfig(), FusedDetector, "forensic maps and descriptors with small networks of their own, fused by name"
     ),
     "meso4": ZooEntry(MesoConfig(), Meso, "Meso4 (WIFS 2018), 28 thousand parameters"),
     "mesoinception4": ZooEntry(MesoConfig(variant="mesoinception4"), Meso, "MesoInception4 (WIFS 2018)"),

@@ -122,7 +122,7 @@ class LBPHistogram(PixelDescriptor):
         """(B, 30)."""
         levels = (ycbcr(image) * 255).round() + self.middle  # (B, 3, H, W); the chroma of a grey is 128
         levels = levels.clamp(0, 255).to(torch.uint8).flatten(0, 1)[:, None]
-        return pattern_histogram(uniform_patterns(levels)).view(len(image), -1)
+        return pattern_histogram(uniform_patterns(levels)).view(image.shape[0], -1)
 
 
 class GLCM(PixelDescriptor):
