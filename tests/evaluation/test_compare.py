@@ -9,7 +9,7 @@ from statsmodels.stats.multitest import multipletests
 
 from unmask.cli.main import main
 from unmask.core.errors import DataError
-from unmask.evaluation.compare import _holm, compare
+from unmask.evaluation.compare import holm, compare
 
 
 def write(path, scores, labels, names=None, groups=True):
@@ -106,4 +106,4 @@ def test_wrong_usage(data, tmp_path, capsys):
 
 def test_holm_equals_statsmodels():
     values = [0.01, 0.2, 0.03, 0.004, 0.9]
-    assert _holm(values) == pytest.approx(multipletests(values, method="holm")[1])
+    assert holm(values) == pytest.approx(multipletests(values, method="holm")[1])

@@ -40,6 +40,7 @@ VERBS: dict[str, Verb] = {
     "data forge": Verb("unmask.cli.data_forge", "make forgeries with exact masks from a folder of real photos"),
     "features extract": Verb("unmask.cli.features_extract", "measure forensic features of labelled images, once"),
     "features study": Verb("unmask.cli.features_study", "which features help, at what cost, and when they die"),
+    "fusion study": Verb("unmask.cli.fusion_study", "how to join features: every fusion against its cost"),
     "list": Verb(
         "unmask.cli.listing", "what there is: detectors, weights, features, forgeries, degradations, data-set layouts"
     ),

@@ -108,7 +108,7 @@ def compare(paths: Sequence[str | Path], *, seed: int = 0) -> dict[str, Any]:
     pairs = [
         _pair(names[i], names[j], files[i], files[j], families, seed) for i, j in combinations(range(len(files)), 2)
     ]
-    for pair, value in zip(pairs, _holm([pair["bootstrap"]["p"] for pair in pairs]), strict=True):
+    for pair, value in zip(pairs, holm([pair["bootstrap"]["p"] for pair in pairs]), strict=True):
         pair["p_holm"] = value
     return {
         "files": described,
@@ -123,10 +123,10 @@ def compare(paths: Sequence[str | Path], *, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def _holm(values: Sequence[float | None]) -> list[float | None]:
+def holm(values: Sequence[float | None]) -> list[float | None]:
     """Holm's step-down correction (1979); None stays None.
 
-    >>> _holm([0.01, 0.04, None])
+    >>> holm([0.01, 0.04, None])
     [0.02, 0.04, None]
     """
     known = sorted((p, i) for i, p in enumerate(values) if p is not None)
