@@ -18,7 +18,7 @@ MESO = Path(os.environ.get("UNMASK_DATA", "/nonexistent")) / "checkpoints" / "me
 def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--json"]) == 0
     tables = json.loads(capsys.readouterr().out)
-    assert set(tables) == {"detectors", "weights", "forgeries", "degradations", "layouts"}
+    assert set(tables) == {"detectors", "weights", "features", "fusions", "forgeries", "degradations", "layouts"}
     assert sorted(tables["detectors"]) == list_detectors()
     assert "jpeg" in tables["degradations"] and "splice" in tables["forgeries"]
     assert all(line for table in tables.values() for line in table.values())

@@ -1,9 +1,10 @@
-"""What there is: detector designs, shipped weights, features, forgeries, degradations, layouts of data sets."""
+"""What there is: detector designs, shipped weights, features, fusions, forgeries, degradations, layouts of data sets."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from typing import Any
 
 
 def _detectors() -> Mapping[str, str]:
@@ -32,6 +33,16 @@ def _features() -> Mapping[str, str]:
     return lines
 
 
+def _fusions() -> Mapping[str, str]:
+    from unmask.nn.fusion import EARLY, FUSIONS
+    from unmask.studies.late import LATE
+
+    levels: dict[str, Mapping[str, Any]] = {"early": EARLY, "feature": FUSIONS, "late": LATE}
+    return {
+        name: f"{level}: {kind.line} ({kind.paper})" for level, table in levels.items() for name, kind in table.items()
+    }
+
+
 def _forgeries() -> Mapping[str, str]:
     from unmask.data.forgeries import FORGERIES
 
@@ -54,6 +65,7 @@ TABLES: dict[str, Callable[[], Mapping[str, str]]] = {
     "detectors": _detectors,
     "weights": _weights,
     "features": _features,
+    "fusions": _fusions,
     "forgeries": _forgeries,
     "degradations": _degradations,
     "layouts": _layouts,
