@@ -1,4 +1,4 @@
-"""What there is: detector designs, shipped weights, features, fusions, forgeries, degradations, layouts of data sets."""
+"""What there is: detector designs, shipped weights, features, fusions, forgeries, degradations, data-set layouts."""
 
 from __future__ import annotations
 
