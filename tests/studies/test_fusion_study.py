@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -235,6 +236,14 @@ def test_an_early_fusion_learns_what_its_maps_show() -> None:
     settings = MapSettings(size=64, width=4, dim=8, epochs=15, batch=8, lr=1e-2)
     found = maps_out_of_fold(images, labels, fold, settings.config(["rgb", "npr"], "merge"), 0, settings)
     assert roc_auc_score(labels, found.logits) > 0.9 and found.cost_ms > 0 and found.parameters > 100
+
+
+def test_the_pages_block_runs_and_its_table_is_whole() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "fusion.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(block, {})
+    rows = re.findall(r"^\| (early|feature|late) \| `(\w+)` \|", text, re.MULTILINE)
+    assert rows == [(level, n) for level, t in (("early", EARLY), ("feature", FUSIONS), ("late", LATE)) for n in t]
 
 
 def test_wrong_use_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
