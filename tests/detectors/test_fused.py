@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from unmask.core.errors import ConfigError
+from unmask.core.errors import ConfigError, SizeError
+from unmask.core.types import ViewConfig
 from unmask.detectors.fused import FusedConfig, FusedDetector, VectorNet
 from unmask.detectors.fused.head import VectorStream
 from unmask.nn.descriptors import create_descriptor
@@ -92,13 +93,23 @@ def test_a_grey_photo_has_no_colour_and_still_an_answer() -> None:
     assert torch.isfinite(detector(IMAGES.mean(1, keepdim=True).expand(-1, 3, -1, -1)).logits).all()
 
 
+def test_a_descriptor_bound_to_a_size_binds_the_detector() -> None:
+    with pytest.raises(ConfigError, match="views of 128 pixels"):
+        FusedDetector(FusedConfig(view=ViewConfig(size=256), maps=(), descriptors=("hog",)))
+    detector = FusedDetector(FusedConfig(view=ViewConfig(size=128), maps=("rgb",), descriptors=("hog",), width=4))
+    assert detector.eval()(torch.rand(1, 3, 128, 128)).logits.shape == (1,)
+    with pytest.raises(SizeError, match="64x80"):
+        detector(IMAGES)
+
+
+@pytest.mark.slow
 def test_descriptors_alone_export(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     from unmask.export.onnx import export_onnx
 
     torch.manual_seed(0)
-    config = FusedConfig(maps=(), descriptors=("npr", "hog"), dim=8)
+    config = FusedConfig(maps=(), descriptors=("npr", "dct"), dim=8)
     detector = FusedDetector(config).eval()
     certificate = export_onnx(detector, tmp_path / "model.onnx", size=(64, 64))
     assert certificate.verdict == "PASS", certificate.outputs

@@ -68,6 +68,14 @@ class FusedDetector(Detector[FusedConfig]):
         super().__init__(config)
         self.maps = nn.ModuleList(create_map(name) for name in config.maps)
         self.descriptors = nn.ModuleList(create_descriptor(name) for name in config.descriptors)
+        sides = {int(d.size) for d in self.descriptors if hasattr(d, "size")}  # type: ignore[arg-type]
+        if sides - {config.view.size}:
+            raise ConfigError(
+                "bad_config",
+                f"a descriptor of {', '.join(config.descriptors)} takes views of {max(sides)} pixels, got view.size = "
+                f"{config.view.size}",
+            )
+        self.side = config.view.size if sides else None
         channels = [int(m.channels) for m in self.maps]  # type: ignore[arg-type]
         strides = [int(m.stride) for m in self.maps]  # type: ignore[arg-type]
         self.early = create_early(config.fusion, channels) if config.fusion in EARLY else None
@@ -82,8 +90,8 @@ class FusedDetector(Detector[FusedConfig]):
 
     @property
     def size_rule(self) -> SizeRule:
-        """Any size from 64 that 16 divides."""
-        return SizeRule(minimum=64, multiple=GRID)
+        """Any size from 64 that 16 divides; the view's alone where a descriptor (``hog``) is bound to it."""
+        return SizeRule(minimum=64, multiple=GRID, fixed=self.side)
 
     def streams(self, image: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
         """(B, 3, H, W) in [0, 1] to tokens (B, N, D_i) per stream, and the cells (h, w); N = h * w, (1, 1) without
