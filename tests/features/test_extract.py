@@ -338,7 +338,7 @@ def test_the_verb_writes_a_table_and_tells_what_could_not_be_read(
     assert summary["measured"]["means"]["status"] == {"ok": 18} and summary["errors"][0]["code"] == "truncated"
     assert "broken.png" in done.err
     table = read_features(out)
-    assert table.about["command"].startswith("unmask ") and table.rows["label"].sum() == 9
+    assert table.about["command"].startswith("unmask") and table.rows["label"].sum() == 9
     assert main(words) == 1  # it is there
     assert "--force" in capsys.readouterr().err
     assert main([*words, "--force", "--sample", "3"]) == 1

@@ -120,14 +120,19 @@ def everything(count: int, side: int = 16) -> tuple[Batch, DetectorOutput]:
     aux |= {"target": torch.randn(count, 3, side, side), "hidden": (torch.rand(count, 1, side, side) > 0.4).float()}
     aux |= {"anomaly_logits": torch.randn(count, requires_grad=True), "paired": torch.ones(count, dtype=torch.bool)}
     aux |= {"distance": (0.2 + 0.6 * torch.rand(count)).requires_grad_(), "nearest": 0.5 + torch.rand(count, 3)}
+    aux |= {name: torch.randn(count, requires_grad=True) for name in ("global_logits", "aggregate_logits")}
+    aux |= {"local_logits": torch.randn(count, 2, requires_grad=True), "region_weight": torch.ones(count, 2)}
     return collate(images), DetectorOutput(logits, mask_logits, torch.randn(count, 8, requires_grad=True), aux)
 
 
 def what_it_reads(name: str, output: DetectorOutput) -> torch.Tensor:
     assert output.mask_logits is not None and output.embedding is not None and output.aux is not None
-    if name.startswith(("mask", "boundary")):
+    if name.startswith(("mask", "boundary")) or name == "cascade_mask":
         return output.mask_logits
     of_aux = {"anomaly": "anomaly_logits", "contrastive": "distance", "info_nce": "distance"}
+    of_aux |= {"cascade_local": "local_logits"} | dict.fromkeys(
+        ("cascade_label", "cascade_consistency"), "global_logits"
+    )
     if name in {"reconstruction", *of_aux}:
         return output.aux[of_aux.get(name, name)]
     return output.embedding if name == "supcon" else output.logits
@@ -140,7 +145,7 @@ def test_every_term_reaches_its_logits(name: str) -> None:
     (gradient,) = torch.autograd.grad(loss, what_it_reads(name, output))
     assert loss.ndim == 0 and bool(torch.isfinite(gradient).all())
     touched = gradient.flatten(1).abs().sum(1) if gradient.ndim > 1 else gradient.abs()
-    first = 0 if name == "info_nce" else 1  # which is about real images alone
+    first = 0 if name in ("info_nce", "mask_sparse") else 1  # which are about real images alone
     assert bool((touched[first::2] > 0).all()), "every image it is about is taught something"
 
 

@@ -214,7 +214,7 @@ def test_the_command(planted: FeatureTable, tmp_path: Path, capsys: pytest.Captu
         "study.json", "report.html", "features.csv", "manipulations.csv", "selection.csv", "redundancy.csv",
     }  # fmt: skip
     content = json.loads((out / "study.json").read_text())
-    assert content["about"]["command"].startswith("unmask ") and "sha256" in content["about"]["files"]
+    assert content["about"]["command"].startswith("unmask") and "sha256" in content["about"]["files"]
     with (out / "features.csv").open() as lines:
         table = list(csv.DictReader(lines))
     assert [row["name"] for row in table] == [found["name"] for found in content["features"]]

@@ -121,7 +121,7 @@ def read_view(look: str, view: ViewConfig) -> ViewConfig:
         ConfigError: another form, or margins that do not grow.
 
     >>> read_view("320:1.6+3.2", ViewConfig())
-    ViewConfig(kind='face', size=320, margin=1.6, wider=(2.0,), crops=5)
+    ViewConfig(kind='face', size=320, margin=1.6, wider=(2.0,), crops=5, frames=1)
     """
     try:
         size, text = look.split(":")
