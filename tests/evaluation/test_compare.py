@@ -9,7 +9,7 @@ from statsmodels.stats.multitest import multipletests
 
 from unmask.cli.main import main
 from unmask.core.errors import DataError
-from unmask.evaluation.compare import holm, compare
+from unmask.evaluation.compare import compare, holm
 
 
 def write(path, scores, labels, names=None, groups=True):
