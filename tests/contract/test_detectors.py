@@ -68,6 +68,10 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+HEAVY = {"auranet_tiny", "clmf", "dcr_net", "fmca_net", "temporal"}
+"""Exported by `pytest -m slow` alone: half a minute or more each, and another name of the same class is exported."""
+
+
 def eight_images(side: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Smooth images, every second one with a rough square: images, labels, masks."""
     random = torch.Generator().manual_seed(7)
@@ -247,16 +251,29 @@ def test_checkpoint_round_trip(case: Case, tmp_path: Path) -> None:
     assert ours.mask_logits is None or torch.equal(ours.mask_logits, theirs.mask_logits)
 
 
-def test_onnx_parity(case: Case, tmp_path: Path) -> None:
+def check_onnx_parity(case: Case, folder: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     from unmask.export.onnx import export_onnx
 
-    certificate = export_onnx(case.trained, tmp_path / "model.onnx", dynamic=True)
+    certificate = export_onnx(case.trained, folder / "model.onnx", dynamic=True)
     assert certificate.verdict == "PASS", certificate.outputs
     assert list(certificate.outputs) == ["logits", "mask_logits"][: 1 + case.trained.localizes]
     assert not case.trained.training
+
+
+def test_onnx_parity(case: Case, tmp_path: Path) -> None:
+    if case.name in HEAVY:
+        pytest.skip("a sibling of the same class is exported here; `pytest -m slow` exports this one, too")
+    check_onnx_parity(case, tmp_path)
+
+
+@pytest.mark.slow
+def test_onnx_parity_of_the_heavy(case: Case, tmp_path: Path) -> None:
+    if case.name not in HEAVY:
+        pytest.skip("exported without the mark")
+    check_onnx_parity(case, tmp_path)
 
 
 def test_evidence_and_departures_are_presentable(case: Case) -> None:
