@@ -331,14 +331,16 @@ def test_the_verb_writes_a_table_and_tells_what_could_not_be_read(
     out = tmp_path / "f.parquet"
     words = ["features", "extract", str(folder), "--out", str(out), "--features", "means", "--jobs", "1",
              "--boxes", str(tmp_path / "boxes.csv"), "--cache", str(tmp_path / "cache")]  # fmt: skip
-    assert main([*words, "--degrade", "jpeg:1,5", "--json"]) == 1
+    degraded = [*words, "--degrade", "jpeg:1,5", "--json"]
+    monkeypatch.setattr("sys.argv", ["unmask", *degraded])
+    assert main(degraded) == 1
     done = capsys.readouterr()
     summary = json.loads(done.out)
     assert (summary["rows"], summary["images"], summary["real"], summary["fake"]) == (18, 6, 9, 9)
     assert summary["measured"]["means"]["status"] == {"ok": 18} and summary["errors"][0]["code"] == "truncated"
     assert "broken.png" in done.err
     table = read_features(out)
-    assert table.about["command"].startswith("unmask") and table.rows["label"].sum() == 9
+    assert table.about["command"].startswith("unmask features extract ") and table.rows["label"].sum() == 9
     assert main(words) == 1  # it is there
     assert "--force" in capsys.readouterr().err
     assert main([*words, "--force", "--sample", "3"]) == 1

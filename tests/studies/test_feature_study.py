@@ -203,10 +203,13 @@ def test_what_cannot_be_studied_is_refused(planted: FeatureTable) -> None:
     assert len(join_tables([planted, planted])) == len(planted)
 
 
-def test_the_command(planted: FeatureTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(
+    planted: FeatureTable, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, out = tmp_path / "val <b>.parquet", tmp_path / "study"
     write_features(file, planted)
     words = ["features", "study", str(file), "--features", "strong", "weak", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["unmask", *words])
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "strong" in printed and "chosen: " in printed and str(out / "report.html") in printed
@@ -214,7 +217,7 @@ def test_the_command(planted: FeatureTable, tmp_path: Path, capsys: pytest.Captu
         "study.json", "report.html", "features.csv", "manipulations.csv", "selection.csv", "redundancy.csv",
     }  # fmt: skip
     content = json.loads((out / "study.json").read_text())
-    assert content["about"]["command"].startswith("unmask") and "sha256" in content["about"]["files"]
+    assert content["about"]["command"].startswith("unmask features study ") and "sha256" in content["about"]["files"]
     with (out / "features.csv").open() as lines:
         table = list(csv.DictReader(lines))
     assert [row["name"] for row in table] == [found["name"] for found in content["features"]]
