@@ -5,13 +5,14 @@
     UNMASK_DATA=/data python benchmarks/evidence.py development STUDY OUT [--boxes FILE] [--sets ...]
     python benchmarks/evidence.py cost STUDY
 
-STUDY is a row of evidence_studies.py: ``auranet`` (its parts), ``families`` (the designs against each other), ``fmca``
-and ``dcr`` (their parts), ``rules`` (how DCR-Net's memory is kept). ``train`` runs `unmask train` once per option and
-seed; options differ from their study's reference in the settings that the table names, all see the same number of
-images, the same people, forgeries and post-processing, 128 pixels or less, and the same validation: people that were
-not trained on, half of the forgeries of kinds that were not trained on (upsample, warp, retouch, resynthesis_part).
-Where a study screens, every option has one seed, and only the best two on validation and the reference get the others.
-Options rank by validation AUC, in a study whose options all give masks by the mean of AUC and pixel F1. No development
+STUDY is a row of evidence_studies.py: ``auranet`` (its parts), ``families`` (the designs against each other), ``fmca``,
+``dcr`` and ``clmf`` (their parts, streams, fusions, losses), ``rules`` (how DCR-Net's memory is kept). ``train`` runs
+`unmask train` once per option and seed; options differ from their study's reference in the settings that the table
+names, all see the same number of images, the same people, forgeries and post-processing, 128 pixels or less, and the
+same validation: people that were not trained on, half of the forgeries of kinds that were not trained on (upsample,
+warp, retouch, resynthesis_part). Where a study screens, every option has one seed, and only the best two on validation
+and the reference get the others. Options rank by validation AUC, in a study whose options all give masks by the mean of
+AUC and pixel F1. No development
 set is read. ``development`` measures the finalists (and the shipped default) on the development sets once they are
 chosen. ``cost`` prints parameters, FLOPs, images per second and memory of the study's designs.
 

@@ -43,6 +43,24 @@ AURANET = {"detector.name": "auranet_tiny", "detector.backbone_weights": None, "
 FMCA = {"detector.config.view.margin": 1.6}
 DCR = {"detector.config.view.size": 128, "detector.config.warmup": 256}
 MASKS = {"mask_bce": 2.0, "mask_dice": 1.0}
+CLMF = {"detector.config.view.margin": 1.6}
+RGB = {"map": "rgb", "backbone": "mobilenetv2_gluon_e1", "stages": 3, "frozen_stages": 2}
+FUSIONS = ("concat", "weighted_sum", "mlp", "gating", "film", "pooling", "hierarchical", "reliability")
+EARLY = ("concat_channels", "concat_space", "merge")
+TERMS = ("cascade_mask", "cascade_local", "cascade_consistency", "mask_smooth", "mask_sparse")
+
+
+def stream(maps: dict[str, Any]) -> Option:
+    """CLMF on one stream; only RGB starts from ImageNet weights."""
+    start = {} if maps["map"] == "rgb" else {"detector.backbone_weights": None}
+    return Option(parts(streams=[maps]).changes | start)
+
+
+def without(term: str) -> Option:
+    """CLMF trained without one of its losses."""
+    return Option({f"losses.{term}": 0.0})
+
+
 STUDIES = {
     "auranet": Study(
         "auranet_finetune.yaml",
@@ -77,6 +95,7 @@ STUDIES = {
             ),
             "fmca_net_tiny": Option(FMCA, "fmca_net_tiny.yaml"),
             "dcr_net_tiny": Option(DCR, "dcr_net_tiny.yaml"),
+            "clmf_tiny": Option(CLMF, "clmf_tiny.yaml"),
             "auranet_tiny": Option(AURANET, "auranet_finetune.yaml"),
         },
         screen=False,
@@ -108,5 +127,24 @@ STUDIES = {
         {"queue": parts(update="queue"), "rebuild": parts(update="rebuild"), "kmeans": parts(update="kmeans")},
         DCR | {"detector.config.bank": 256},  # smaller than an epoch's real photos, else two rules are one
         screen=False,
+    ),
+    "clmf": Study(
+        "clmf_tiny.yaml",
+        {
+            "reference": Option(),
+            **{f"stream {name} alone": stream({"map": name}) for name in ("lbp", "dct")},
+            "stream rgb alone": stream(RGB),
+            **{f"fusion {name}": parts(fusion=name) for name in FUSIONS},
+            **{f"early fusion {name}": parts(fusion=name) for name in EARLY},
+            **{f"without {term}": without(term) for term in TERMS},
+            "bce for cascade_label": Option({"losses.cascade_label": 0.0, "losses.bce": 1.0}),
+            "answer global": parts(answer="global"),
+            "literal": Option(
+                parts(answer="global", region_weights="area").changes
+                | {"losses.cascade_label": 0.0, "losses.bce": 1.0, "losses.cascade_mask": 0.0, "losses.mask_dice": 1.0}
+            ),
+        },
+        CLMF,
+        localizes=True,
     ),
 }
