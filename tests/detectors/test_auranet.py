@@ -100,6 +100,7 @@ def test_runs_in_bfloat16() -> None:
     [
         {"decoder": "fcmae"},
         {"decoder": "coarse"},
+        {"backbone": "mobilenetv2_gluon_e1", "backbone_frozen": 0},
         {"frequency_stream": False},
         {"haft": False},
         {"haft_context": "mean"},
@@ -231,6 +232,27 @@ def test_own_pretraining_loads_into_the_whole_encoder(tmp_path: Path) -> None:
     for ours, theirs in zip(detector.eval().encode(image), pretrained.encode(image), strict=True):
         for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(a, b)
+
+
+def test_the_backbone_starts_from_its_own_weights(tmp_path: Path) -> None:
+    source = tiny(backbone="mobilenetv2_gluon_e1", backbone_stages=2)
+    assert source.encoder.pretrained is not None
+    state = source.encoder.pretrained.network.net.state_dict()
+    plain = {key.removeprefix("model."): torch.rand_like(value.float()) for key, value in state.items()}
+    save_file(plain, tmp_path / "network.safetensors", {"mean": "[0.5, 0.4, 0.3]", "std": "[0.2, 0.2, 0.1]"})
+    detector = tiny(backbone="mobilenetv2_gluon_e1", backbone_stages=2)
+    before = detector(image := torch.rand(1, 3, 128, 128)).logits
+    report = detector.load_backbone(tmp_path / "network.safetensors")
+    assert not report.missing and not report.unused
+    torch.testing.assert_close(detector.mean.flatten(), torch.tensor([0.5, 0.4, 0.3]))
+    assert not torch.allclose(detector(image).logits, before)
+    groups = detector.parameter_groups()
+    assert groups["backbone"] and not {*map(id, groups["backbone"])} & {*map(id, groups["encoder"])}
+    assert any("published weights" in sentence for sentence in detector.departures())
+    save_weights(tmp_path / "own.safetensors", detector)  # a whole encoder still loads as one
+    assert (
+        not tiny(backbone="mobilenetv2_gluon_e1", backbone_stages=2).load_backbone(tmp_path / "own.safetensors").missing
+    )
 
 
 def test_foreign_weights_are_refused(tmp_path: Path) -> None:

@@ -57,6 +57,13 @@ class AuraNetConfig(DetectorConfig):
     """How the streams attend to each other, per stage."""
     head_dim: int = 32
     """Channels per attention head."""
+    backbone: str | None = None
+    """A network of `unmask.nn.backbones` that can start from published weights: its maps are added to the spatial
+    stream's. Null: the plan's stages alone."""
+    backbone_stages: int = 3
+    """Deepest of its stages used (stage n has stride 2 ** (n + 1))."""
+    backbone_frozen: int = 2
+    """How many of its first stages (the stem counts) stay fixed during training."""
     frequency_stream: bool = True
     """False: the spatial stream alone, without HAFT, cross-fusion and dynamic selection."""
     haft: bool = True

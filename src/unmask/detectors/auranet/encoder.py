@@ -13,10 +13,11 @@ from timm.layers.norm import LayerNorm, LayerNorm2d
 from timm.models.convnext import ConvNeXtStage
 from torch import Tensor, nn
 
-from unmask.detectors.auranet.config import AuraNetConfig
+from unmask.detectors.auranet.config import STEM_STRIDE, AuraNetConfig
 from unmask.detectors.auranet.fusion import CrossFusionBlock
 from unmask.detectors.auranet.haft import HAFT
 from unmask.detectors.auranet.msaf import MSAF, MBConvDown
+from unmask.nn.backbones import Backbone
 
 STEM_WIDTH = 32
 """Channels at half the image's size, in both streams."""
@@ -59,6 +60,34 @@ def convnext_stage(into: int, out: int, depth: int, stride: int = 1, drop_path: 
     return stage
 
 
+class PretrainedMaps(nn.Module):
+    """A pretrained network's maps, brought to the channels of the stages at their strides.
+
+    Not in the plan: from random weights, thousands of images teach the spatial stream nothing about a label.
+
+    Args:
+        config: which network, how much of it, and the stages.
+    """
+
+    def __init__(self, config: AuraNetConfig) -> None:
+        super().__init__()
+        assert config.backbone is not None
+        self.network = Backbone(config.backbone, stages=config.backbone_stages, frozen_stages=config.backbone_frozen)
+        strides = [STEM_STRIDE << i for i in range(len(config.dims))]
+        self.levels = [self.network.strides.index(s) if s in self.network.strides else None for s in strides]
+        self.project = nn.ModuleList(
+            nn.Identity()
+            if level is None
+            else nn.Sequential(nn.Conv2d(self.network.channels[level], dim, 1, bias=False), nn.BatchNorm2d(dim))
+            for level, dim in zip(self.levels, config.dims, strict=True)
+        )
+
+    def forward(self, standard: Tensor) -> list[Tensor | None]:
+        """The standardised image (B, 3, H, W) to what is added after each stage, finest first; None: nothing."""
+        maps = self.network(standard)
+        return [None if n is None else layer(maps[n]) for n, layer in zip(self.levels, self.project, strict=True)]
+
+
 class AuraNetEncoder(nn.Module):
     """An image to two pyramids of maps, at 1/4 of its size and every halving after that.
 
@@ -83,6 +112,7 @@ class AuraNetEncoder(nn.Module):
             convnext_stage(dims[max(i - 1, 0)], dims[i], depth, 1 + (i > 0), rates[sum(config.depths[:i]) :][:depth])
             for i, depth in enumerate(config.depths)
         )
+        self.pretrained = PretrainedMaps(config) if config.backbone else None
         self.frequency_stream = config.frequency_stream
         if not config.frequency_stream:
             return
@@ -121,11 +151,15 @@ class AuraNetEncoder(nn.Module):
         Returns:
             Spatial maps, and frequency maps (none without a frequency stream).
         """
-        x = self.stem(standard.contiguous(memory_format=torch.channels_last))
+        standard = standard.contiguous(memory_format=torch.channels_last)
+        heard = [None] * len(self.stages) if self.pretrained is None else self.pretrained(standard)
+        x = self.stem(standard)
         y = self.msaf(image) if self.frequency_stream else x
         spatial, frequency = [], []
         for i, stage in enumerate(self.stages):
             x = stage(x)
+            if heard[i] is not None:
+                x = x + heard[i]
             if self.frequency_stream:
                 x, y = self.fusion[i](x, self.haft[i](self.down[i](y)))
                 frequency.append(y)

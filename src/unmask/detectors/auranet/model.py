@@ -59,12 +59,20 @@ class AuraNet(Detector[AuraNetConfig]):
     def __init__(self, config: AuraNetConfig) -> None:
         super().__init__(config, mean=IMAGENET_MEAN, std=IMAGENET_STD)
         self.encoder = AuraNetEncoder(config)
+        self._adopt()
         if config.pretraining:
             self.pretrain = Pretraining(config)
             return
         self.select = DynamicSelection(config)
         self.label_head = LabelHead(config)
         self.mask_head = mask_decoder(config, config.dsf_dim)
+
+    def _adopt(self) -> None:
+        """Standardise images as the pretrained network, if there is one, expects."""
+        if self.encoder.pretrained is not None:
+            network = self.encoder.pretrained.network
+            self.mean.copy_(torch.tensor(network.mean).view_as(self.mean))
+            self.std.copy_(torch.tensor(network.std).view_as(self.std))
 
     @property
     def localizes(self) -> bool:
@@ -109,12 +117,14 @@ class AuraNet(Detector[AuraNetConfig]):
         return sheet([image, mask, self(image).mask_logits.sigmoid()])
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """``encoder`` (both streams), ``fusion`` (their attention), ``decoder`` (mask, image), ``head`` (label).
+        """``backbone`` (the pretrained network), ``encoder`` (both streams), ``fusion`` (their attention), ``decoder``
+        (mask, image), ``head`` (label).
 
-        Always all four, so that one recipe serves every setting; ``fusion`` is empty without a frequency stream.
+        Always all five, so that one recipe serves every setting; what a setting does not have is empty.
         """
         between = [self.encoder.fusion] if self.config.frequency_stream else []
-        mixing = {id(p) for module in between for p in module.parameters()}
+        started = [] if self.encoder.pretrained is None else [self.encoder.pretrained.network]
+        apart = {id(p) for module in (*between, *started) for p in module.parameters()}
         decoders: list[nn.Module]
         heads: list[nn.Module]
         if self.config.pretraining:
@@ -122,7 +132,8 @@ class AuraNet(Detector[AuraNetConfig]):
         else:
             decoders, heads = [self.mask_head], [self.select, self.label_head]
         groups = {
-            "encoder": [p for p in self.encoder.parameters() if id(p) not in mixing],
+            "backbone": [p for module in started for p in module.parameters()],
+            "encoder": [p for p in self.encoder.parameters() if id(p) not in apart],
             "fusion": [p for module in between for p in module.parameters()],
             "decoder": [p for module in decoders for p in module.parameters()],
             "head": [p for module in heads for p in module.parameters()],
@@ -130,15 +141,21 @@ class AuraNet(Detector[AuraNetConfig]):
         return {part: [p for p in parameters if p.requires_grad] for part, parameters in groups.items()}
 
     def load_backbone(self, source: str | Path) -> LoadReport:
-        """Start the encoder from a pre-training run of this design, or the spatial stream from ConvNeXt V2 (FCMAE).
+        """Start the encoder from a pre-training run of this design; else the config's ``backbone`` from its published
+        weights, or without one the spatial stream from ConvNeXt V2 (FCMAE).
 
         Args:
             source: a safetensors file, of this design or in timm's naming (what has another shape stays as it was), or
-                the word ``timm`` to download timm's ConvNeXt V2 with the same channels.
+                the word ``timm`` to download timm's: the backbone's, or ConvNeXt V2 with the same channels.
 
         Raises:
             WeightsError: the file cannot be read, is neither, or less than half of the part found its weights.
         """
+        own = str(source) != "timm" and any(key.startswith("encoder.") for key in read_safetensors(source)[0])
+        if self.encoder.pretrained is not None and not own:
+            report = self.encoder.pretrained.network.load(source)
+            self._adopt()
+            return report
         if str(source) == "timm":
             import timm
 
@@ -149,7 +166,7 @@ class AuraNet(Detector[AuraNetConfig]):
             state: Mapping[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
         else:
             state, _ = read_safetensors(source)
-        if any(key.startswith("encoder.") for key in state):
+        if own:
             part: nn.Module = nn.ModuleDict({"encoder": self.encoder})
         else:
             part = nn.ModuleDict({"stages": self.encoder.stages})
@@ -210,6 +227,8 @@ class AuraNet(Detector[AuraNetConfig]):
                 config.decoder == "pyramid"
             ),
             "32 x 32 values per cell of the last map, for one": config.decoder == "fcmae",
+            f"maps of {config.backbone} are added to the spatial stream's: a network that starts from published "
+            "weights": config.backbone is not None,
             "no frequency stream": not config.frequency_stream,
             "wavelets are periodised (Haar, then coif1 on its approximation), so that sizes halve exactly": (
                 config.frequency_stream
