@@ -274,6 +274,21 @@ def test_a_file_of_the_vit_alone_starts_the_backbone_and_nothing_else(tmp_path: 
     assert model.mean.flatten().tolist() == [0.5] * 3 and model.std.flatten().tolist() == [0.25] * 3
 
 
+def test_a_stem_starts_from_its_own_weights_and_keeps_its_first_stages(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"vit_stem": "mobilenetv2_gluon_e1", "view.size": 128}
+    detector = create_detector("fmca_net_tiny", **fields)
+    stem = detector.backbone.stem  # type: ignore[union-attr]
+    state = {k.removeprefix("model."): torch.rand_like(v.float()) for k, v in stem.net.state_dict().items()}
+    save_file(state, tmp_path / "stem.safetensors", {"mean": "[0.5, 0.4, 0.3]", "std": "[0.2, 0.2, 0.1]"})
+    report = detector.load_backbone(tmp_path / "stem.safetensors")
+    assert not report.missing and not report.unused
+    torch.testing.assert_close(detector.mean.flatten(), torch.tensor([0.5, 0.4, 0.3]))
+    detector.train()(torch.rand(2, 3, 96, 128)).logits.sum().backward()  # any size that 16 divides
+    first, last = stem.net.model.conv_stem.weight, list(stem.parameters())[-1]
+    assert first.grad is None and last.grad is not None and bool(last.grad.any())
+    assert any("in the place of patches" in sentence for sentence in detector.departures())
+
+
 def test_the_tiny_entry_is_tiny() -> None:
     model = create_detector("fmca_net_tiny")
     assert sum(p.numel() for p in model.parameters()) <= 2_000_000

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from unmask.core.errors import ConfigError
-from unmask.nn.backbones import Pretrained, resolve_backbone
+from unmask.nn.backbones import Backbone, LoadReport, Pretrained, resolve_backbone
+
+STEM = {"stages": 3, "frozen_stages": 2}
+"""How much of a stem is used (to stride 16), and how much of that stays fixed during training."""
 
 
 class ViTTokens(Pretrained):
@@ -22,6 +27,8 @@ class ViTTokens(Pretrained):
         size: side of the square images the position embeddings are made for.
         width: channels of the tokens, if not the published ones.
         depth: blocks, if not the published ones.
+        stem: a network of `unmask.nn.backbones` whose map at stride 16 takes the place of the patches of pixels: a
+            hybrid (Dosovitskiy et al., ICLR 2021, section 3.1). Published weights are then the stem's.
 
     Attributes:
         channels: of each token.
@@ -36,13 +43,19 @@ class ViTTokens(Pretrained):
     [(2, 1, 48), (2, 12, 48)]
     """
 
-    def __init__(self, name: str, size: int, *, width: int | None = None, depth: int | None = None) -> None:
+    def __init__(
+        self, name: str, size: int, *, width: int | None = None, depth: int | None = None, stem: str | None = None
+    ) -> None:
         super().__init__()
         import timm
+        from timm.models import vision_transformer_hybrid as hybrid
 
         self.name = resolve_backbone(name)
         given: dict[str, Any] = {"embed_dim": width, "depth": depth}
         given = {key: value for key, value in given.items() if value is not None}
+        if stem is not None:
+            embed: Any = hybrid.HybridEmbed  # type: ignore[attr-defined]
+            given |= {"patch_size": 1, "embed_layer": partial(embed, backbone=Backbone(stem, **STEM))}
         try:
             net: Any = timm.create_model(self.name, num_classes=0, img_size=size, dynamic_img_size=True, **given)
             self.patch = int(net.patch_embed.feat_ratio())
@@ -62,7 +75,16 @@ class ViTTokens(Pretrained):
         self.channels = int(net.num_features)
         config: Any = net.pretrained_cfg or {}
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
+        if self.stem is not None:
+            self.mean, self.std = self.stem.mean, self.stem.std
         self._summarised = getattr(net, "cls_token", None) is not None
+
+    @property
+    def stem(self) -> Backbone | None:
+        """What reads the image before the transformer does."""
+        embed: Any = self.net.patch_embed
+        stem = getattr(embed, "backbone", None)
+        return stem if isinstance(stem, Backbone) else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) to the class token (B, 1, C) and the patches' (B, N, C), row by row; registers are left out.
@@ -73,6 +95,14 @@ class ViTTokens(Pretrained):
         tokens: Tensor = net.forward_features(x)  # (B, prefix + N, C)
         patches = tokens[:, self._prefix :]
         return (tokens[:, :1] if self._summarised else patches.mean(1, keepdim=True)), patches
+
+    def load(self, source: str | Path) -> LoadReport:
+        """Take over pretrained weights, see :meth:`Pretrained.load`; with a stem, the stem's."""
+        if self.stem is None:
+            return super().load(source)
+        report = self.stem.load(source)
+        self.mean, self.std = self.stem.mean, self.stem.std
+        return report
 
     def _fitted(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The names and shapes of other publishers' files as timm knows them; positions resampled to our grid."""

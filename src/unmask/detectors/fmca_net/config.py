@@ -18,6 +18,9 @@ class FMCANetConfig(DetectorConfig):
     """The ViT's position embeddings are made for ``view.size``; its patch must divide it."""
     backbone: str = "vit_base_patch14_dinov2"
     """Any plain vision transformer of timm."""
+    vit_stem: str | None = None
+    """A network of `unmask.nn.backbones` whose map at stride 16 the ViT reads in the place of patches of pixels, and
+    which then is what starts from published weights; null = none."""
     vit_width: int | None = None
     """Channels of the ViT's tokens; null = as published."""
     vit_depth: int | None = None

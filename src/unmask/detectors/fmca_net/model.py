@@ -33,7 +33,9 @@ class FMCANet(Detector[FMCANetConfig]):
     config_class: ClassVar[type[DetectorConfig]] = FMCANetConfig
 
     def __init__(self, config: FMCANetConfig) -> None:
-        backbone = ViTTokens(config.backbone, config.view.size, width=config.vit_width, depth=config.vit_depth)
+        backbone = ViTTokens(
+            config.backbone, config.view.size, width=config.vit_width, depth=config.vit_depth, stem=config.vit_stem
+        )
         super().__init__(config, mean=backbone.mean, std=backbone.std)
         dim, read = backbone.channels, config.summary == "tokens"
         if config.frequency and config.sfcm and dim % config.sfcm_heads:
@@ -146,6 +148,8 @@ class FMCANet(Detector[FMCANetConfig]):
     def departures(self) -> tuple[str, ...]:
         """Where these settings differ from the plan and from its published code."""
         config, said = self.config, []
+        if config.vit_stem:
+            said.append(f"the ViT reads a map of {config.vit_stem} in the place of patches of pixels")
         if config.ftma and config.ftma_pool == "token":
             said.append("FTMA gives every token weights of its own; the published code averages them over tokens")
         if config.ftma and config.ftma_alpha:
