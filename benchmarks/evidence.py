@@ -12,9 +12,9 @@ names, all see the same number of images, the same people, forgeries and post-pr
 same validation: people that were not trained on, half of the forgeries of kinds that were not trained on (upsample,
 warp, retouch, resynthesis_part). Where a study screens, every option has one seed, and only the best two on validation
 and the reference get the others. Options rank by validation AUC, in a study whose options all give masks by the mean of
-AUC and pixel F1. No development
-set is read. ``development`` measures the finalists (and the shipped default) on the development sets once they are
-chosen. ``cost`` prints parameters, FLOPs, images per second and memory of the study's designs.
+AUC and pixel F1. No development set is read. ``development`` measures the finalists (and the shipped default) on the
+development sets once they are chosen. ``cost`` prints parameters, FLOPs, images per second and memory of the study's
+designs.
 
 A stopped command (Ctrl-C) goes on where it was when it is repeated; finished runs are only read. SETTINGs are the
 recipe's, e.g. ``--data.boxes runs/boxes.csv``. OUT/evidence.csv and OUT/development.csv hold the rows of the tables.
@@ -74,7 +74,7 @@ def run(study: Study, name: str, seed: int, args: argparse.Namespace) -> dict[st
         values |= {"data.forgeries": {"self_blend": 1.0}, "validation.forgeries": {}, "ema_decay": 0.99}
         weights = finished(folder / "pretrain", read_recipe(CONFIGS / "auranet_pretrain.yaml", values))
         seconds, start = card(weights)["notes"]["seconds"], {"detector.backbone_weights": str(weights.resolve())}
-        start |= {"optimizer.groups": {"encoder": 0.1, "fusion": 0.1}}  # a small rate is for what is already trained
+        start |= {"optimizer.groups": {"backbone": 0.5, "encoder": 0.1, "fusion": 0.1}}  # a small rate is for what is already trained
     samples = args.samples + args.pretrain_samples * option.longer
     values = settings(study, option, samples, seed, args.words) | start
     weights = finished(folder / "train", read_recipe(CONFIGS / (option.recipe or study.recipe), values))

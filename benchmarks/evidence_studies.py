@@ -39,7 +39,12 @@ def parts(**changes: Any) -> Option:
 
 
 STAGES = 4
-AURANET = {"detector.name": "auranet_tiny", "detector.backbone_weights": None, "optimizer.groups": {}}
+AURANET = {
+    "detector.name": "auranet_tiny",
+    "detector.backbone_weights": IMAGENET,
+    "optimizer.groups": {"backbone": 0.5},
+}
+AURANET_LOSSES = {"mask_l1_ssim": 1.0, "mask_bce": 1.0, "am_softmax": 1.0}
 FMCA = {"detector.config.view.margin": 1.6}
 DCR = {"detector.config.view.size": 128, "detector.config.warmup": 256}
 MASKS = {"mask_bce": 2.0, "mask_dice": 1.0}
@@ -78,6 +83,8 @@ STUDIES = {
                 srm_unit_l1=False, haft_binning="floor", haft_split="half", decoder="coarse", head="linear"
             ),
             "literal losses": Option({"losses": {"mask_l1_ssim": 1.0, "am_softmax": 1.0}}),
+            "pair loss": Option({"losses": AURANET_LOSSES | {"rank": 0.5}}),
+            "no pretrained network": Option({"detector.config.backbone": None, "detector.backbone_weights": None}),
         },
         AURANET,
         localizes=True,
@@ -94,6 +101,9 @@ STUDIES = {
                 | {"losses": {"bce": 1.0, "rank": 0.5} | MASKS}
             ),
             "fmca_net_tiny": Option(FMCA, "fmca_net_tiny.yaml"),
+            "fmca_net_tiny, random start": Option(
+                FMCA | {"detector.config.vit_stem": None, "detector.backbone_weights": None}, "fmca_net_tiny.yaml"
+            ),
             "dcr_net_tiny": Option(DCR, "dcr_net_tiny.yaml"),
             "clmf_tiny": Option(CLMF, "clmf_tiny.yaml"),
             "auranet_tiny": Option(AURANET, "auranet_finetune.yaml"),

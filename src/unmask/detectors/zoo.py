@@ -75,14 +75,15 @@ ZOO: dict[str, ZooEntry] = {
     ),
     "fmca_net_tiny": ZooEntry(
         FMCANetConfig(
-            view=ViewConfig(kind="face", size=112, margin=1.3),
+            view=ViewConfig(kind="face", size=128, margin=1.3),
             backbone="vit_tiny_patch16_224",
+            vit_stem="mobilenetv2_gluon_e1",
             vit_width=96,
             vit_depth=4,
             frequency_channels=(32, 64, 128, 128, 64),
         ),
         FMCANet,
-        "the same with a ViT of four blocks, for CPUs",
+        "the same with a ViT of four blocks on MobileNetV2's first stages, for CPUs",
     ),
     "auranet": ZooEntry(
         AuraNetConfig(),
@@ -94,6 +95,7 @@ ZOO: dict[str, ZooEntry] = {
             view=ViewConfig(kind="face", size=128),
             dims=(16, 32, 64, 128),
             depths=(1, 1, 2, 1),
+            backbone="mobilenetv2_gluon_e1",
             context_vector_dim=32,
             dsf_dim=128,
             decoder_embed_dim=96,
@@ -101,7 +103,7 @@ ZOO: dict[str, ZooEntry] = {
             embedding_dim=64,
         ),
         AuraNet,
-        "the same with 1.2 million parameters, for CPUs",
+        "the same with 1.7 million parameters, MobileNetV2's first stages among them, for CPUs",
     ),
     "temporal": ZooEntry(
         TemporalConfig(), Temporal, "clips: EfficientNetV2 on each frame, a stacked bidirectional LSTM over them"
