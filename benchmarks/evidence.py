@@ -74,7 +74,7 @@ def run(study: Study, name: str, seed: int, args: argparse.Namespace) -> dict[st
         values |= {"data.forgeries": {"self_blend": 1.0}, "validation.forgeries": {}, "ema_decay": 0.99}
         weights = finished(folder / "pretrain", read_recipe(CONFIGS / "auranet_pretrain.yaml", values))
         seconds, start = card(weights)["notes"]["seconds"], {"detector.backbone_weights": str(weights.resolve())}
-        start |= {"optimizer.groups": {"backbone": 0.5, "encoder": 0.1, "fusion": 0.1}}  # a small rate is for what is already trained
+        start |= {"optimizer.groups": {"backbone": 0.5, "encoder": 0.1, "fusion": 0.1}}  # small: these are trained
     samples = args.samples + args.pretrain_samples * option.longer
     values = settings(study, option, samples, seed, args.words) | start
     weights = finished(folder / "train", read_recipe(CONFIGS / (option.recipe or study.recipe), values))
