@@ -24,7 +24,7 @@ import torch
 
 from unmask.core.seeds import rng
 from unmask.core.types import Face, UInt8Image, ViewConfig
-from unmask.data.clips import ClipStream, group_videos
+from unmask.data.clips import group_videos
 from unmask.data.faces import read_boxes, write_boxes
 from unmask.data.flicker import FlickerConfig, smooth_still, write_flicker
 from unmask.data.intake import decode
@@ -140,10 +140,7 @@ def run(args: argparse.Namespace) -> None:
         model, _ = load_weights(weights)
         if model.input_kind == "clip":
             held = [row for row in rows if row.split == "val"]
-            boxes = {str(args.folder / p): f for p, f in read_boxes(args.folder / "boxes.csv").items()}
-            boxes = {os.path.realpath(p): f for p, f in boxes.items()}
-            faces = {row.path: boxes[os.path.realpath(row.path)] for row in held}
-            videos = score_videos(model, ClipStream(held, model.config.view, faces, shuffle=False, clips=2))
+            videos = score_videos(model, held, read_boxes(args.folder / "boxes.csv"), clips=2)
         else:
             table = np.genfromtxt(out / SCORES, delimiter=",", names=True, dtype=None, encoding="utf-8")
             keys = [(str(r["manipulation"]), str(Path(str(r["path"])).parent)) for r in table]

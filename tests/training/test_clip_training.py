@@ -11,9 +11,9 @@ from unmask.core.errors import ConfigError
 from unmask.core.seeds import rng
 from unmask.core.types import ViewConfig
 from unmask.data.clips import ClipStream
-from unmask.data.faces import write_boxes
+from unmask.data.faces import read_boxes, write_boxes
 from unmask.data.flicker import FlickerConfig, smooth_still, write_flicker
-from unmask.data.manifest import write_manifest
+from unmask.data.manifest import read_manifest, write_manifest
 from unmask.detectors.weights import load_weights
 from unmask.evaluation.videos import score_videos
 from unmask.training.data import build_streams
@@ -62,7 +62,8 @@ def test_from_folders_of_frames_to_weights_and_scores(
     assert "auc/flicker" in card.metrics["validation"]
     streams = build_streams(make_recipe(values(videos)), detector.config.view)
     assert isinstance(streams.validation, ClipStream) and len(streams.train) == 2 * len(streams.validation) == 32
-    found = score_videos(detector, streams.validation)
+    held = [row for row in read_manifest(videos / "manifest.csv") if row.split == "val"]
+    found = score_videos(detector, held, read_boxes(videos / "boxes.csv"))
     assert len(found.scores) == 8 and sorted(found.labels.tolist()) == [0] * 4 + [1] * 4
 
 

@@ -192,13 +192,15 @@ def _hash(source: Source, code: str) -> str | None:
     return None
 
 
-def load_analyzer(name_or_file: str | Path | None = None, *, device: str = "auto") -> Analyzer:
+def load_analyzer(name_or_file: str | Path | None = None, *, device: str = "auto", clips: bool = False) -> Analyzer:
     """Build an analyzer: the shipped specialists together, one shipped detector by name, or weights of your own.
 
     Args:
         name_or_file: None or ``"default"`` for the shipped specialists; a shipped name; a ``.safetensors`` file; or a
             combination card (``.json``) whose members lie beside it.
         device: ``"auto"`` (a GPU where there is one), or any torch device.
+        clips: take weights of a detector of clips too, for :class:`unmask.evaluation.videos.VideoScorer`; it has no
+            answer for single images.
 
     Raises:
         WeightsError: unknown, damaged, or nothing is shipped.
@@ -212,7 +214,7 @@ def load_analyzer(name_or_file: str | Path | None = None, *, device: str = "auto
         return _combined(Path(name_or_file), place)
     detector, card = load_weights(name_or_file)
     is_file = Path(name_or_file).suffix == ".safetensors"
-    member = _member(card.detector if is_file else str(name_or_file), detector, card, place)
+    member = _member(card.detector if is_file else str(name_or_file), detector, card, place, clips=clips)
     thresholds = read_thresholds(card.thresholds, member.name)
     return Analyzer(Bench(member.name, (member,), thresholds, None, member.sha256), place)
 
@@ -237,8 +239,9 @@ def _combined(path: Path, device: str) -> Analyzer:
     return Analyzer(Bench(path.stem, members, thresholds, combination.calibration, digest), device)
 
 
-def _member(name: str, detector: AnyDetector, card: WeightsCard, device: str) -> Member:
-    check_takes_images(detector, name)
+def _member(name: str, detector: AnyDetector, card: WeightsCard, device: str, *, clips: bool = False) -> Member:
+    if not clips:
+        check_takes_images(detector, name)
     mask = read_threshold(card.thresholds, "mask", name)
     return Member(
         name=name,

@@ -3,10 +3,12 @@
   unmask evaluate default --data test.parquet --out eval/         the shipped detectors
   unmask evaluate mine.safetensors --data photos/ --out eval/     folders real/ and fake/ give the labels
   unmask evaluate --scores other.csv --data test.csv --out eval/  scores of any tool: path,label,score
+  unmask evaluate clips.safetensors --data frames.csv --out eval/ a detector of clips: a folder of frames is a video
 
 Where the data has splits, `test` is measured unless --split says otherwise. Every table carries two baselines: an
 untrained blur score, and a probe that sees only file metadata. Written to DIR: metrics.json, metrics.csv,
-predictions.parquet, figures/ and report.html.
+predictions.parquet, figures/ and report.html. With a detector of clips the rows of the data are frames, and results
+have a row per video.
 
   unmask evaluate default --data test.parquet --editing --out editing/
 
@@ -120,18 +122,24 @@ def _detector(args: argparse.Namespace, matching: Any, about: dict[str, Any], un
     from unmask.core.files import real_path
     from unmask.data.faces import read_boxes
     from unmask.evaluation.run import choose_split, evaluate_detector, read_rows
+    from unmask.evaluation.videos import face_frames
 
-    analyzer = load_analyzer(args.detector, device=args.device)
+    analyzer = load_analyzer(args.detector, device=args.device, clips=True)
     boxes = read_boxes(args.boxes) if args.boxes else None
     with progress_bar("reading images") as progress:
         rows, problems = read_rows(args.data, progress)
     rows = choose_split(rows, args.split)
     if boxes is not None:
         known = {real_path(path) for path in boxes}
-        without = sum(real_path(row.path) not in known for row in rows)
+        detector = analyzer.members[0].detector
+        clip = detector.input_kind == "clip"
+        needed = face_frames(rows, detector.config.view.frames) if clip else rows
+        without = sum(real_path(row.path) not in known for row in needed)
         if without:
+            what = "middle frames of clips" if clip else "images"
             print(
-                f"unmask evaluate: {without} of {len(rows)} images are not in the boxes file; their faces are searched",
+                f"unmask evaluate: {without} of {len(needed)} {what} are not in the boxes file; their faces are "
+                "searched",
                 file=sys.stderr,
             )
     with progress_bar("scoring") as progress:
@@ -182,11 +190,10 @@ def show(evaluation: Evaluation) -> None:
     from unmask.reports.page import number, percent
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    heads = ["images", "n", "AUC", "95 %", "px F1", "FRR", "TPR", "cover", "blur", "meta"]
+    unit = evaluation.predictions.unit
+    heads = [unit, "n", "AUC", "95 %", "px F1", "FRR", "TPR", "cover", "blur", "meta"]
     for name in heads:
-        table.add_column(
-            name, justify="left" if name == "images" else "right", no_wrap=name != "images", overflow="fold"
-        )
+        table.add_column(name, justify="left" if name == unit else "right", no_wrap=name != unit, overflow="fold")
     for row in evaluation.table:
         area = cell(row.metrics["auc"].as_json())
         cells = [row.subset.name, f"{row.n_fake}+{row.n_real}", area["text"], area["interval"]]
@@ -209,4 +216,4 @@ def show(evaluation: Evaluation) -> None:
     )
     unscored = evaluation.table[0].n_unscored
     if unscored:
-        console.print(Text(f"{unscored} images have no score (no face found); they count as uncertain", "dim"))
+        console.print(Text(f"{unscored} {unit} have no score (no face found); they count as uncertain", "dim"))

@@ -1,19 +1,20 @@
 """Clips: consecutive frames of one video, all cut by one square, and manifests of frames as a stream of them.
 
 The rows of a manifest are frames. A video is named by source, manipulation and folder: four manipulations of one video
-share a folder's name, and merged they would be another video. Its frames follow each other in the natural order of
-their names, so their distance in time is what the extraction left between them.
+share a folder's name, and merged they would be another video. Its frames share label, group and split, and follow each
+other in the natural order of their names, so their distance in time is what the extraction left between them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,8 @@ def group_videos(rows: Sequence[Row]) -> list[list[Row]]:
     """Frames by video, in order of first appearance, each video's frames in the natural order of their names.
 
     Raises:
-        DataError: ``mixed_labels``: a video holds real and forged frames.
+        DataError: ``mixed_labels``: a video holds real and forged frames; ``mixed_frames``: frames of several groups or
+            splits, as a folder of single photos does.
     """
     videos: dict[VideoKey, list[Row]] = {}
     for row in rows:
@@ -54,14 +56,87 @@ def group_videos(rows: Sequence[Row]) -> list[list[Row]]:
     for key, frames in videos.items():
         if len({row.label for row in frames}) > 1:
             raise DataError("mixed_labels", f"the frames in {key[2]} are both real and fake: a folder holds one video")
+        for what in ("group", "split"):
+            found = {getattr(row, what) for row in frames}
+            if len(found) > 1:
+                raise DataError(
+                    "mixed_frames",
+                    f"the frames in {key[2]} are of {len(found)} {what}s: a folder holds one video, of one {what}; "
+                    "single photos are no videos",
+                )
     return [sorted(frames, key=lambda row: natural(PurePosixPath(row.path))) for frames in videos.values()]
 
 
-def cut_clip(frames: Sequence[UInt8Image], faces: Sequence[Face], view: ViewConfig, which: int = 0) -> UInt8Image:
+class Video(NamedTuple):
+    """Frames of one video, and what stands for them where there is a row per video."""
+
+    row: Row
+    """``path``: the folder of the frames (the first frame where a folder holds several videos); ``pair``: the video of
+    the frames' counterparts, where it is among the others; ``sha256``: of the frames' hashes, where all are known."""
+    frames: tuple[Row, ...]
+
+
+def as_videos(rows: Sequence[Row]) -> list[Video]:
+    """Frames to videos, see :func:`group_videos` (and for what it raises).
+
+    >>> rows = [Row(f"/v/anna/{i}.png", 0, group="anna") for i in (2, 10)]
+    >>> [(video.row.path, len(video.frames)) for video in as_videos(rows)]
+    [('/v/anna', 2)]
+    """
+    grouped = group_videos(rows)
+    folders = [str(PurePosixPath(frames[0].path).parent) for frames in grouped]
+    shared = Counter(folders)
+    names = [at if shared[at] == 1 else frames[0].path for at, frames in zip(folders, grouped, strict=True)]
+    video_of = {row.path: name for name, frames in zip(names, grouped, strict=True) for row in frames}
+    found = []
+    for name, frames in zip(names, grouped, strict=True):
+        pairs = {video_of[row.pair] for row in frames if row.pair in video_of}
+        known = [row.sha256 for row in frames]
+        row = replace(
+            frames[0],
+            path=name,
+            mask="",
+            pair=pairs.pop() if len(pairs) == 1 else "",
+            sha256=frames_hash(known) if all(known) else "",
+        )
+        found.append(Video(row, tuple(frames)))
+    return found
+
+
+def frames_hash(hashes: Sequence[str]) -> str:
+    """What a video is known by: the hex SHA-256 of its frames' hashes, a line each; of one frame its own."""
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(f"{h}\n" for h in hashes).encode()).hexdigest()
+
+
+def window_starts(frames: int, length: int, clips: int) -> list[int]:
+    """Evenly spaced starts of at most ``clips`` different windows of ``length`` consecutive frames; none if too short.
+
+    >>> window_starts(20, 4, 3), window_starts(5, 4, 3), window_starts(3, 4, 3)
+    ([0, 8, 16], [0, 1], [])
+    """
+    room = frames - length
+    if room < 0:
+        return []
+    starts: list[int] = np.unique(np.linspace(0, room, min(clips, room + 1)).round().astype(int)).tolist()
+    return starts
+
+
+def check_lengths(videos: Iterable[Sequence[Row]], length: int) -> None:
+    """Raise :class:`DataError` (``too_short``) if no video has ``length`` frames."""
+    longest = max(map(len, videos), default=0)
+    if longest < length:
+        raise DataError(
+            "too_short",
+            f"no video has the {length} frames that a clip needs (the longest has {longest}); a video is a folder of "
+            "frames",
+        )
+
+
+def cut_clip(frames: Iterable[UInt8Image], faces: Sequence[Face], view: ViewConfig, which: int = 0) -> UInt8Image:
     """One square of every frame, the same for all: (T, size, size, 3).
 
     Args:
-        frames: uint8 (H, W, 3), of one size.
+        frames: uint8 (H, W, 3), of one size; read once, one after the other.
         faces: of the middle frame.
         view: how squares are cut.
         which: of the squares that the view gives.
@@ -69,10 +144,24 @@ def cut_clip(frames: Sequence[UInt8Image], faces: Sequence[Face], view: ViewConf
     Raises:
         DataError: ``bad_clip``: frames of several sizes.
     """
-    shapes = Counter(frame.shape for frame in frames)
-    if len(shapes) > 1:
-        raise DataError("bad_clip", f"the frames of a clip must be of one size, got {sorted(shapes)}")
-    return np.stack([views(frame, faces, view)[which].pixels for frame in frames])
+    only: npt.NDArray[np.uint8] = cut_clips(frames, faces, view, which=which)[0]
+    return only
+
+
+def cut_clips(
+    frames: Iterable[UInt8Image], faces: Sequence[Face], view: ViewConfig, *, which: int | None = None
+) -> npt.NDArray[np.uint8]:
+    """All squares that the view gives (or one), each of every frame: (squares, T, size, size, 3); see
+    :func:`cut_clip`."""
+    shapes: set[tuple[int, ...]] = set()
+    cut = []
+    for frame in frames:
+        shapes.add(frame.shape)
+        if len(shapes) > 1:
+            raise DataError("bad_clip", f"the frames of a clip must be of one size, got {sorted(shapes)}")
+        squares = views(frame, faces, view)
+        cut.append([square.pixels for square in (squares if which is None else [squares[which]])])
+    return np.stack(cut, 1)
 
 
 @dataclass(frozen=True)
@@ -105,13 +194,7 @@ class ClipStream:
     def __post_init__(self) -> None:
         if self.view.frames < 2 or self.clips < 1:
             raise DataError("bad_config", f"clips need view.frames >= 2, got {self.view.frames} and {self.clips} clips")
-        if not self._windows:
-            longest = max(map(len, group_videos(self.rows)), default=0)
-            raise DataError(
-                "too_short",
-                f"no video has the {self.view.frames} frames that a clip needs (the longest has {longest}); a video is "
-                "a folder of frames",
-            )
+        check_lengths(group_videos(self.rows), self.view.frames)
         _ = self._middles
 
     @cached_property
@@ -119,13 +202,12 @@ class ClipStream:
         """Of every window its video, its evenly spaced start, and the distance to the next one."""
         windows, short = [], []
         for frames in group_videos(self.rows):
-            room = len(frames) - self.view.frames
-            if room < 0:
+            starts = window_starts(len(frames), self.view.frames, self.clips)
+            if not starts:
                 short.append(frames)
                 continue
-            starts = np.unique(np.linspace(0, room, min(self.clips, room + 1)).round().astype(int))
-            gap = room // max(len(starts) - 1, 1)
-            windows += [(frames, int(start), gap) for start in starts]
+            gap = (len(frames) - self.view.frames) // max(len(starts) - 1, 1)
+            windows += [(frames, start, gap) for start in starts]
         if short:
             first = PurePosixPath(short[0][0].path).parent
             logger.warning("%d videos are shorter than %d frames, %s first", len(short), self.view.frames, first)

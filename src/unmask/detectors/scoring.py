@@ -80,13 +80,13 @@ def check_takes_images(detector: AnyDetector, name: str = "") -> None:
         who = name or type(detector).__name__
         raise ConfigError(
             "needs_frames",
-            f"{who} looks at clips of {least} to {most} consecutive frames, not at single images; score the frames of "
-            "a video with unmask.evaluation.videos.score_videos, or choose a detector of images",
+            f"{who} looks at clips of {least} to {most} consecutive frames, not at single images; `unmask evaluate` "
+            "measures it on folders of frames; here choose a detector of images",
         )
 
 
 @contextmanager
-def _evaluating(detector: AnyDetector) -> Iterator[None]:
+def evaluating(detector: AnyDetector) -> Iterator[None]:
     """Every module in eval mode, and afterwards each as it was (frozen parts stay frozen)."""
     modes = [(module, module.training) for module in detector.modules()]
     detector.eval()
@@ -130,7 +130,7 @@ def score_images(
     masks: list[FloatMap] = []
     nearest: list[FloatMap] = []
     parts: list[FloatMap] = []
-    with _evaluating(detector):
+    with evaluating(detector):
         for start in range(0, len(flat), batch_size):
             pixels = np.stack([view.pixels for view in flat[start : start + batch_size]])  # (B, size, size, 3)
             batch = torch.from_numpy(pixels).to(detector.mean.device).permute(0, 3, 1, 2).float().div_(255.0)

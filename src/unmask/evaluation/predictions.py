@@ -25,7 +25,7 @@ PIXEL = NUMBERS[4:]
 COLUMNS = ("path", "label", "score", "logit", *TEXT[1:], *NUMBERS[2:])
 """
 ==================  ====================================================================================
-path                the image
+path                the image; of a video the folder of its frames
 label               0 = real, 1 = fake
 score               calibrated P(fake); empty when the detector had nothing to look at
 logit               what orders the images: the detector's (combined) logit before calibration
@@ -68,6 +68,11 @@ class Predictions:
     def name(self) -> str:
         """Of the detector or tool."""
         return str(self.about.get("name", ""))
+
+    @property
+    def unit(self) -> str:
+        """What a row is, for people: ``images`` or ``videos``."""
+        return str(self.about.get("unit", "images"))
 
     @property
     def thresholds(self) -> Thresholds:

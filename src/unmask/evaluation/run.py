@@ -25,6 +25,7 @@ from unmask.evaluation.scoring import DetectorScorer, FileError, Progress, Score
 from unmask.evaluation.selection import check_selectable
 from unmask.evaluation.tables import TableRow, subsets, table_row
 from unmask.evaluation.unfinished import Unfinished
+from unmask.evaluation.videos import VideoScorer
 from unmask.training.calibrate import calibrate
 
 
@@ -79,8 +80,10 @@ def evaluate_detector(
 ) -> Evaluation:
     """Score labelled images exactly as ``unmask detect`` would, and measure the answers.
 
+    With a detector of clips the rows are frames, and their videos are scored (:mod:`unmask.evaluation.videos`).
+
     Args:
-        analyzer: from :func:`unmask.load`.
+        analyzer: from :func:`unmask.load`, or :func:`unmask.analysis.analyzer.load_analyzer` with ``clips``.
         rows: what to score.
         boxes: faces by path; other images are searched.
         matching: one size and JPEG quality for both classes.
@@ -92,21 +95,32 @@ def evaluate_detector(
 
     Raises:
         ConfigError: ``other_settings``: the unfinished evaluation had other weights or settings.
+        DataError: nothing could be scored; of videos: ``too_short``, ``mixed_labels``, ``mixed_frames``.
     """
     matching = matching or Matching()
-    scorer = DetectorScorer(analyzer)
     bench = analyzer.bench
+    videos = None
+    if bench.members[0].detector.input_kind == "clip":
+        videos = VideoScorer(analyzer, rows, boxes, matching)
     kept = None
     if unfinished is not None:
         members = [(m.sha256, m.calibration, m.mask_threshold, m.detector.config) for m in bench.members]
         places = sorted((str(path), tuple(faces)) for path, faces in (boxes or {}).items())
-        kept = Unfinished(unfinished, members, bench.calibration, bench.thresholds, matching, places)
-    scored = score_rows(rows, scorer, boxes=boxes, matching=matching, unfinished=kept, progress=progress)
+        settings = (members, bench.calibration, bench.thresholds, matching, places)
+        kept = Unfinished(unfinished, *settings, files=None if videos is None else videos.files)
+    if videos is None:
+        scorer = DetectorScorer(analyzer)
+        scored = score_rows(rows, scorer, boxes=boxes, matching=matching, unfinished=kept, progress=progress)
+    else:
+        scored = score_rows(
+            list(videos.videos), videos, read=videos.read, unfinished=kept, chunk_images=1, progress=progress
+        )
     facts = {
         "name": bench.name,
         "thresholds": {"fake": bench.thresholds.fake, "real": bench.thresholds.real},
         "mask_thresholds": {m.name: m.mask_threshold for m in bench.members if m.detector.localizes},
         "weights_sha256": bench.weights_sha256,
+        **({} if videos is None else videos.about),
     }
     return _measure(scored, facts | _facts(rows, matching, seed) | dict(about or {}), problems, seed, have_images=True)
 
@@ -220,7 +234,8 @@ def _measure(
 ) -> Evaluation:
     errors = [*problems, *scored.errors]
     if not scored.records:
-        raise DataError("nothing_scored", f"none of the images could be scored ({len(errors)} errors){_first(errors)}")
+        unit = about.get("unit", "images")
+        raise DataError("nothing_scored", f"none of the {unit} could be scored ({len(errors)} errors){_first(errors)}")
     for record, family in zip(scored.records, families(scored.rows), strict=True):
         record["family"] = family
     predictions = build(scored.records, about)

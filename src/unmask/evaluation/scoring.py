@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,7 @@ def score_rows(
     *,
     boxes: Mapping[str, Sequence[Face]] | None = None,
     matching: Matching | None = None,
+    read: Callable[[Row], Item] | None = None,
     unfinished: Unfinished | None = None,
     chunk_images: int = CHUNK_IMAGES,
     progress: Progress | None = None,
@@ -156,17 +158,20 @@ def score_rows(
         scorer: a :class:`DetectorScorer`, or :func:`baselines_only`.
         boxes: faces by path, in pixels of the upright original; other images are searched.
         matching: brings all images to one size and quality first.
+        read: gives the item of a row, for rows that are no image files; then ``boxes`` and ``matching`` are its matter.
         unfinished: what an earlier run has scored is taken from there, and every new chunk is kept there.
         chunk_images: at most this many images are scored together.
         progress: told how many rows are done, of how many.
     """
-    given = {real_path(path): faces for path, faces in (boxes or {}).items()}
+    if read is None:
+        given = {real_path(path): faces for path, faces in (boxes or {}).items()}
+        read = partial(_read, boxes=given, matching=matching or Matching())
     answers: dict[Row, Answer] = {}
     errors: list[FileError] = []
     if unfinished is not None:
         answers = {row: known for row in rows if (known := unfinished.get(row)) is not None}
     todo = [row for row in rows if row not in answers]
-    for chunk, done in _chunks(todo, given, matching or Matching(), errors, chunk_images):
+    for chunk, done in _chunks(todo, read, errors, chunk_images):
         fresh: list[tuple[Row, Answer]] = []
         for item, answer in _score(chunk, scorer):
             if isinstance(answer, FileError):
@@ -185,14 +190,14 @@ def score_rows(
 
 
 def _chunks(
-    rows: Sequence[Row], boxes: Mapping[str, Sequence[Face]], matching: Matching, errors: list[FileError], most: int
+    rows: Sequence[Row], read: Callable[[Row], Item], errors: list[FileError], most: int
 ) -> Iterator[tuple[list[Item], int]]:
     """Readable images, a chunk at a time, each with the number of rows that have been read by then."""
     chunk: list[Item] = []
     pixels = 0
     for number, row in enumerate(rows, 1):
         try:
-            chunk.append(_read(row, boxes, matching))
+            chunk.append(read(row))
             pixels += chunk[-1].decoded.pixels.size // 3
         except UnmaskError as error:
             errors.append(FileError(row.path, row.label, error.code, error.message))

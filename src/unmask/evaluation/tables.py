@@ -42,7 +42,7 @@ def subsets(predictions: Predictions) -> Iterator[Subset]:
     """The rows of every table, in order; a row that would repeat the first one is left out."""
     fake = predictions["label"] == 1
     everything = np.ones(len(fake), bool)
-    yield Subset("all", "all images", "all reals", everything)
+    yield Subset("all", f"all {predictions.unit}", "all reals", everything)
     for kind in ("source", "manipulation"):
         names = predictions[kind].astype(str)
         chosen = np.unique(names[fake] if kind == "manipulation" else names)

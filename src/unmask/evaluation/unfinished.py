@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,15 @@ class Unfinished:
     Args:
         path: the file; need not be there.
         settings: all that the answers depend on beside the image and its row; their ``repr`` must be stable.
+        files: what a row's answer was made from; by default its image and its mask.
 
     Raises:
         ConfigError: ``other_settings``: the file is of another evaluation.
     """
 
-    def __init__(self, path: Path, *settings: object) -> None:
+    def __init__(self, path: Path, *settings: object, files: Callable[[Row], Sequence[str]] | None = None) -> None:
         self.path = path
+        self._files = files or _files
         self._key = hashlib.sha256(repr((__version__, *settings)).encode()).hexdigest()
         self._answers: dict[Row, tuple[list[Any], Answer]] = {}
         if path.exists():
@@ -74,21 +76,26 @@ class Unfinished:
     def get(self, row: Row) -> Answer | None:
         """The answer for a row, if it was scored and its files are as they were then."""
         stamp, answer = self._answers.get(row, (None, None))
-        return answer if answer is not None and stamp == _stamp(row) else None
+        return answer if answer is not None and stamp == self._stamp(row) else None
 
     def add(self, answers: Sequence[tuple[Row, Answer]]) -> None:
         """Append images that were just scored."""
         if not self.path.exists():
             write_text(self.path, self._first())
-        lines = [[_stamp(row), record, features.tolist()] for row, (record, features) in answers]
+        lines = [[self._stamp(row), record, features.tolist()] for row, (record, features) in answers]
         with self.path.open("ab") as file:
             file.write("".join(json.dumps(line, default=float) + "\n" for line in lines).encode())
 
+    def _stamp(self, row: Row) -> list[Any]:
+        """Sizes and times of a row's files, a hash of more than two; empty if one is not there, so that it equals no
+        stored stamp."""
+        try:
+            found = [Path(path).stat() for path in self._files(row)]
+        except (OSError, ValueError):
+            return []
+        stamps = [[info.st_size, info.st_mtime_ns] for info in found]
+        return stamps if len(stamps) <= 2 else [hashlib.sha256(repr(stamps).encode()).hexdigest()]
 
-def _stamp(row: Row) -> list[list[int]]:
-    """Sizes and times of a row's files; empty if one is not there, so that it equals no stored stamp."""
-    try:
-        found = [Path(path).stat() for path in (row.path, row.mask) if path]
-    except (OSError, ValueError):
-        return []
-    return [[info.st_size, info.st_mtime_ns] for info in found]
+
+def _files(row: Row) -> list[str]:
+    return [path for path in (row.path, row.mask) if path]

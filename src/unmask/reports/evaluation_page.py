@@ -110,19 +110,23 @@ def write_evaluation_page(
         pictures: figures, in order.
     """
     whole = rows[0]
+    unit = str(about.get("unit", "images"))
     tables = [
-        ("Ranking", "How well the score orders images; FAR at thresholds chosen here.", _table(rows, "metrics", RANK)),
+        ("Ranking", f"How well the score orders {unit}; FAR at thresholds chosen here.", _table(rows, "metrics", RANK)),
         ("Localization", "Means over images; see the note below.", _table(rows, "pixel", PIXEL)),
-        ("At a score of 0.5", "A threshold that nobody chose on these images.", _table(rows, "metrics", AT_HALF)),
+        ("At a score of 0.5", f"A threshold that nobody chose on these {unit}.", _table(rows, "metrics", AT_HALF)),
     ]
+    if unit != "images":
+        tables.pop(1)
     if any(row["verdicts"] for row in rows):
         caption = (
             "Truth: answer; what is missing to 100 % is uncertain. Small: counts, and exact limits in % "
-            "(Clopper-Pearson, images taken as independent)."
+            f"(Clopper-Pearson, {unit} taken as independent)."
         )
         tables.insert(1, ("Verdicts at the given thresholds", caption, _verdicts(rows)))
     context = {
         "about": about,
+        "unit": unit,
         "facts": facts(about),
         "whole": whole,
         "headline": {name: cell(whole["metrics"][name]) for name in ("auc", "eer", "ece")},
@@ -141,6 +145,7 @@ def facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The line-by-line facts below a report's headline: what was measured, name and text."""
     matching = about.get("matching") or {}
     thresholds = about.get("thresholds") or {}
+    clips = about.get("clips") or {}
     parts = [
         ("command", about.get("command")),
         ("data", about.get("data")),
@@ -149,6 +154,9 @@ def facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("calibration data", about.get("calibration")),
         ("split", about.get("split")),
         ("weights hash", about.get("weights_sha256")),
+        ("frames", about.get("frames")),
+        ("clips of a video, at most", clips.get("most")),
+        ("frames of a clip", clips.get("frames")),
         ("one size (longer side)", matching.get("size")),
         ("one JPEG quality", matching.get("jpeg_quality")),
         ("threshold fake", thresholds.get("fake")),
