@@ -158,7 +158,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def heads(args: argparse.Namespace) -> None:
-    """Both heads and a head on single frames, on the same fixed backbone, whose maps are computed once."""
+    """All heads and a head on single frames, on the same fixed backbone, whose maps are computed once."""
     torch.set_num_threads(1)
     begun = time.process_time()
     rows = list(read_manifest(args.folder / "manifest.csv"))
@@ -169,7 +169,12 @@ def heads(args: argparse.Namespace) -> None:
     held = torch.tensor([video[0].split == "val" for video in videos])
     torch.manual_seed(args.seed)
     view = {"size": side, "frames": count}
-    models = {head: create_detector("temporal_tiny", head=head, view=view) for head in ("graph", "lstm")}
+    designs = {
+        "graph": {"head": "graph"},
+        "lstm": {"head": "lstm"},
+        "lstm, pooled frames": {"head": "lstm", "reads": "frames"},
+    }
+    models = {name: create_detector("temporal_tiny", view=view, **design) for name, design in designs.items()}
     if args.backbone is not None:
         for model in models.values():
             model.load_backbone(args.backbone)
@@ -198,6 +203,7 @@ def heads(args: argparse.Namespace) -> None:
         return model.classifier(model.dropout(model.head(which)))
 
     for name, module in (("frames alone", alone), *models.items()):
+        torch.manual_seed(args.seed)  # of batches and dropout
         start = time.process_time()
         parameters = [*module.parameters()] if name == "frames alone" else module.parameter_groups()["head"]
         optimizer = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=0.01)
@@ -216,10 +222,11 @@ def heads(args: argparse.Namespace) -> None:
             plan.step()
         module.eval()
         with torch.inference_mode():
-            logits = score(name, module, maps[held])
+            logits, fitted = score(name, module, maps[held]), score(name, module, maps[train_on]).mean(1)
         truth = label[held].numpy()
         by_video = auc(split_scores(logits.mean(1).numpy(), truth)).value
         line = {"video_auc": by_video, "videos": int(held.sum()), "cpu_s": round(time.process_time() - start)}
+        line["trained_on_auc"] = auc(split_scores(fitted.numpy(), label[train_on].numpy())).value
         if name == "frames alone":
             line["frame_auc"] = auc(split_scores(logits.flatten().numpy(), truth.repeat(count))).value
         found[name] = line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,15 +12,19 @@ from unmask.nn.graph import patch_edges
 
 
 class LSTMHead(nn.Module):
-    """Frame features, pooled over places, through a stacked bidirectional LSTM; its mean and maximum over time.
+    """A stacked bidirectional LSTM over the frames; its mean and maximum over time.
 
-    Khudhur & Mohammed (2025) put such an LSTM on EfficientNetV2.
+    Khudhur & Mohammed (2025) put such an LSTM on EfficientNetV2's frame features, pooled over places: ``frames``. That
+    mean hides what changes in one place only, with or without its difference to the frame before: nothing is learnt
+    from a flicker. ``steps`` therefore projects and standardises each place first, and reads, for each frame but the
+    first, the mean over places, and mean and maximum over places of the absolute step since the frame before.
 
     Args:
         channels: of the frame features.
-        width: of the LSTM, each way.
+        width: of the LSTM, each way, and of the projected places.
         layers: of the stack.
         dropout: between them.
+        reads: ``steps`` or ``frames``.
 
     Attributes:
         features: length of what it gives.
@@ -27,16 +33,28 @@ class LSTMHead(nn.Module):
     torch.Size([2, 32])
     """
 
-    def __init__(self, channels: int, width: int, layers: int, dropout: float) -> None:
+    def __init__(
+        self, channels: int, width: int, layers: int, dropout: float, reads: Literal["steps", "frames"] = "steps"
+    ) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels)
+        self.place = nn.Sequential(nn.Linear(channels, width), nn.LayerNorm(width)) if reads == "steps" else None
+        seen = channels if self.place is None else 3 * width
+        self.norm = nn.LayerNorm(seen)
         between = dropout if layers > 1 else 0.0
-        self.lstm = nn.LSTM(channels, width, layers, batch_first=True, bidirectional=True, dropout=between)
+        self.lstm = nn.LSTM(seen, width, layers, batch_first=True, bidirectional=True, dropout=between)
         self.features = 4 * width
+
+    def frames(self, maps: Tensor) -> Tensor:
+        """What the LSTM reads: (B, T, C, h, w) to (B, T, C), or to (B, T - 1, 3 width)."""
+        if self.place is None:
+            return maps.mean((3, 4))
+        places = self.place(maps.flatten(3).transpose(2, 3))  # (B, T, h w, width)
+        step = (places[:, 1:] - places[:, :-1]).abs()
+        return torch.cat([places[:, 1:].mean(2), step.mean(2), step.amax(2)], 2)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, T, C, h, w) to (B, features)."""
-        states: Tensor = self.lstm(self.norm(maps.mean((3, 4))))[0]  # (B, T, 2 width)
+        states: Tensor = self.lstm(self.norm(self.frames(maps)))[0]  # (B, T, 2 width)
         return torch.cat([states.mean(1), states.amax(1)], 1)
 
 

@@ -34,7 +34,9 @@ class TemporalConfig(DetectorConfig):
     frozen_stages: int = 0
     """How many of the first stages (the stem counts) stay fixed during training."""
     head: Literal["lstm", "graph"] = "lstm"
-    """``lstm``: stacked bidirectional LSTM on pooled frames. ``graph``: consistency of the graph of patches."""
+    """``lstm``: stacked bidirectional LSTM over frames. ``graph``: consistency of the graph of patches."""
+    reads: Literal["steps", "frames"] = "steps"
+    """What the LSTM reads (``lstm`` only): ``frames``, pooled as in the paper, or what places do between them too."""
     width: int = 128
     """Of the LSTM (each way), or of the graph's nodes."""
     layers: int = 2
@@ -68,7 +70,7 @@ class Temporal(Detector[TemporalConfig]):
         super().__init__(config, mean=backbone.mean, std=backbone.std)
         self.backbone = backbone
         self.head: LSTMHead | GraphHead = (
-            LSTMHead(backbone.channels[-1], config.width, config.layers, config.dropout)
+            LSTMHead(backbone.channels[-1], config.width, config.layers, config.dropout, config.reads)
             if config.head == "lstm"
             else GraphHead(backbone.channels[-1], config.width)
         )
@@ -125,8 +127,13 @@ class Temporal(Detector[TemporalConfig]):
                 "of the patch graph (Liu, 2025) the construction is kept: patches as nodes, similarity of the same "
                 "patch in consecutive frames as temporal edges; how they are read is this project's",
             )
+        steps = (
+            "the LSTM reads, beside the mean over places, the mean and the maximum over places of the step that each "
+            "projected place makes from frame to frame: the mean alone (reads: frames) learns nothing from a flicker",
+        )
         return (
-            "the frame's feature is the mean of the backbone's last stage; the 1x1 convolution to 1280 channels that "
+            *(steps if self.config.reads == "steps" else ()),
+            "frame features are those of the backbone's last stage; the 1x1 convolution to 1280 channels that "
             "ImageNet's classifier reads is left out",
             "the LSTM is read by its mean and maximum over time, so that clips of any length fit",
         )
