@@ -148,7 +148,7 @@ class DCT(PixelMap):
         if self.align:
             offset, strength = grid_offset(grey.detach(), self.matrix)
             grey = to_grid(grey, torch.where(strength[:, None] > GRID_FOUND, offset, 0))
-        return block_dct(grey - 128, self.matrix)
+        return block_dct(grey - 128, self.matrix).flatten(1, 2)
 
 
 class NPR(PixelMap):

@@ -36,25 +36,18 @@ def block_dct(grey: Tensor, matrix: Tensor) -> Tensor:
         matrix: (8, 8) from :func:`dct_matrix`.
 
     Returns:
-        (B, 64, H // 8, W // 8) in the unit of ``grey``: vertical frequency times 8 plus horizontal frequency.
+        (B, 8, 8, H // 8, W // 8) in the unit of ``grey``: vertical frequency, horizontal frequency, block row, block
+        column; a view, in whose memory each block's coefficients follow each other.
 
-    >>> round(block_dct(torch.ones(1, 1, 8, 8), dct_matrix())[0, 0].item(), 5)
+    >>> round(block_dct(torch.ones(1, 1, 8, 8), dct_matrix()).flatten()[0].item(), 5)
     8.0
-    """
-    found = block_coefficients(grey, matrix)
-    batch, h, _, w, _ = found.shape
-    return found.permute(0, 2, 4, 1, 3).reshape(batch, BLOCK * BLOCK, h, w)
-
-
-def block_coefficients(grey: Tensor, matrix: Tensor) -> Tensor:
-    """The coefficients of :func:`block_dct` as they come out, without a copy: (B, H // 8, 8, W // 8, 8), block row,
-    vertical frequency, block column, horizontal frequency.
     """
     batch, _, height, width = grey.shape
     h, w = height // BLOCK, width // BLOCK
-    pixels = grey[..., : h * BLOCK, : w * BLOCK].reshape(batch * h, BLOCK, w * BLOCK)
-    found = (matrix @ pixels).view(-1, BLOCK) @ matrix.T  # down, then across; (B·h·u·w, v)
-    return found.view(batch, h, BLOCK, w, BLOCK)
+    pixels = grey[..., : h * BLOCK, : w * BLOCK].reshape(-1, BLOCK)
+    across = (pixels @ matrix.T).view(batch * h, BLOCK, w * BLOCK)  # (B·h, row in the block, w·v)
+    found = torch.bmm(across.mT, matrix.T.expand(batch * h, BLOCK, BLOCK))  # (B·h, w·v, u): turned on the way
+    return found.view(batch, h, w, BLOCK, BLOCK).permute(0, 4, 3, 1, 2)
 
 
 def grid_offset(grey: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:

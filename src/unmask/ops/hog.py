@@ -25,21 +25,20 @@ def oriented_histograms(grey: Tensor, cell: int, orientations: int = 9) -> Tenso
     [1.5, 0.0]
     """
     batch, _, height, width = grey.shape
-    rows, columns = height // cell, width // cell
+    rows, columns, parts = height // cell, width // cell, 2 * orientations + 1
     part = (slice(None), slice(rows * cell), slice(columns * cell))
     across = F.pad(grey[..., 2:] - grey[..., :-2], (1, 1))[:, 0][part]
     down = F.pad(grey[..., 2:, :] - grey[..., :-2, :], (0, 0, 1, 1))[:, 0][part]
     magnitude = torch.hypot(across, down)
     turn = torch.atan2(down, across).mul(orientations / math.pi)  # in parts, -orientations .. orientations
-    part_of = turn.add_(2e-6).floor_().int().remainder_(orientations)  # half a turn is no turn, for rounding too
-    row = torch.arange(rows * cell, device=grey.device, dtype=torch.int32) // cell * columns
-    column = torch.arange(columns * cell, device=grey.device, dtype=torch.int32) // cell
-    first = (row[:, None] + column) * orientations
-    image = torch.arange(batch, device=grey.device, dtype=torch.int32) * (rows * columns * orientations)
-    place = part_of.add_(first).add_(image[:, None, None]).long()
-    votes = magnitude.new_zeros(batch * rows * columns * orientations)
-    votes = votes.scatter_add(0, place.flatten(), magnitude.flatten())
-    return votes.view(batch, rows, columns, orientations) / cell**2
+    row = torch.arange(rows * cell, device=grey.device) // cell * columns
+    first = (row[:, None] + torch.arange(columns * cell, device=grey.device) // cell) * parts + orientations
+    place = turn.add_(2e-6).floor_().long().add_(first)  # a rounding below a part's edge is on it
+    votes = magnitude.new_zeros(batch, rows * columns * parts)
+    votes = votes.scatter_add(1, place.flatten(1), magnitude.flatten(1)).view(batch, rows, columns, parts)
+    # Half a turn is no turn: the parts below 0, those from 0 on, and the one that holds half a turn alone.
+    whole = votes[..., :orientations] + votes[..., orientations:-1] + F.pad(votes[..., -1:], (0, orientations - 1))
+    return whole / cell**2
 
 
 def hog(grey: Tensor, cell: int, block: int, orientations: int = 9) -> Tensor:
