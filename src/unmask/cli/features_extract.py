@@ -3,15 +3,17 @@
   unmask features extract manifest.csv --out features.parquet
   unmask features extract photos/ --features lbp npr fft --boxes boxes.csv --out features.parquet
   unmask features extract val.csv --degrade jpeg:1,3,5 blur --sample 200 --out degraded.parquet
+  unmask features extract frames.csv --videos --features patch_graph hog_correlation --out clips.parquet
 
 SOURCE is a manifest (.parquet, .csv) or a folder whose folders real/ and fake/ give the labels (`unmask data index`
 makes a manifest of anything else). `unmask list features` names the features; unless some are named, all are measured
-that give numbers of a still image, those that need weights where --weights gives them.
+that give numbers of a still image, those that need weights where --weights gives them. With --videos the rows of SOURCE
+are frames, a folder of them is a video, and the table has a row per video; then features of clips are measured too.
 
 Values are kept by the content of the image, so what was measured once is read from the cache, by whatever command.
 Ctrl-C keeps what was measured; the same command goes on from there.
 
-exit codes: 0 every image was measured; 1 some could not be (they are listed, and have no row); 2 wrong usage;
+exit codes: 0 every image or video was measured; 1 some could not be (they are listed, and have no row); 2 wrong usage;
 130 stopped with Ctrl-C
 """
 
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unmask.data.manifest import Row
     from unmask.features.base import Feature
     from unmask.features.extract import Extraction
 
@@ -47,9 +50,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "the word timm in place of FILE downloads timm's own",
     )
     parser.add_argument("--boxes", type=Path, metavar="FILE", help="face boxes (CSV or Parquet: path,x1,y1,x2,y2)")
+    parser.add_argument(
+        "--videos",
+        action="store_true",
+        help="rows are frames, a folder of them is a video: measure videos (features of images see the middle frame)",
+    )
     parser.add_argument("--split", choices=("train", "val", "test"), help="measure this split only (default: all)")
     parser.add_argument(
-        "--sample", type=int, metavar="N", help="at most N images: whole families of relatives, drawn by --seed"
+        "--sample",
+        type=int,
+        metavar="N",
+        help="at most N images (or videos): whole families of relatives, drawn by --seed",
     )
     parser.add_argument(
         "--degrade",
@@ -71,7 +82,6 @@ def run(args: argparse.Namespace) -> int:
     from unmask.cli.progress import progress_bar
     from unmask.core.errors import ConfigError, DataError
     from unmask.data.faces import read_boxes
-    from unmask.data.splits import draw_families
     from unmask.evaluation.run import read_rows
     from unmask.features.cache import default_folder
     from unmask.features.extract import Unmeasured, extract_features, parse_degradations
@@ -85,7 +95,11 @@ def run(args: argparse.Namespace) -> int:
     if args.no_cache and args.cache:
         raise ConfigError("bad_config", "--cache and --no-cache contradict each other")
     degradations = parse_degradations(args.degrade)
-    features = choose(args.features, args.weights)
+    features = choose(args.features, args.weights, videos=args.videos)
+    of_clips = [feature.name for feature in features if "frames" in feature.needs]
+    if of_clips and not args.videos:
+        told = f"{', '.join(of_clips)}: features of clips have no value of single images; are the rows frames? --videos"
+        print(f"unmask features extract: {told}", file=sys.stderr)
     boxes = read_boxes(args.boxes) if args.boxes else None
     with progress_bar("reading images") as progress:
         rows, problems = read_rows(args.source, progress)
@@ -95,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         hint = "`unmask data index` makes a manifest of a folder, and says which files have no label"
         raise DataError("empty", f"{args.source} has no labelled image{where}; {hint}")
     if args.sample is not None:
-        rows = draw_families(rows, args.sample, args.seed)
+        rows = _draw(rows, args.sample, args.seed, videos=args.videos)
     cache = None if args.no_cache else args.cache or default_folder()
     about = {
         "command": shlex.join(["unmask", *sys.argv[1:]]),
@@ -109,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
             features,
             boxes=boxes,
             degradations=degradations,
+            videos=args.videos,
             seed=args.seed,
             jobs=args.jobs,
             cache=cache,
@@ -129,8 +144,19 @@ def run(args: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
-def choose(names: Sequence[str] | None, weights: Sequence[str]) -> list[Feature]:
-    """The features to measure, with their weights."""
+def _draw(rows: Sequence[Row], count: int, seed: int, *, videos: bool) -> list[Row]:
+    """At most so many images, or the frames of so many videos, without parting relatives."""
+    from unmask.data.clips import as_videos
+    from unmask.data.splits import draw_families
+
+    if not videos:
+        return draw_families(rows, count, seed)
+    wholes = {video.row: video.frames for video in as_videos(rows)}
+    return [frame for row in draw_families(list(wholes), count, seed) for frame in wholes[row]]
+
+
+def choose(names: Sequence[str] | None, weights: Sequence[str], *, videos: bool = False) -> list[Feature]:
+    """The features to measure, with their weights; unless named, those of clips only of videos."""
     from unmask.core.errors import ConfigError
     from unmask.features.catalogue import find_features
 
@@ -145,7 +171,7 @@ def choose(names: Sequence[str] | None, weights: Sequence[str]) -> list[Feature]
         chosen[name] = feature.with_weights(source)
     if names is not None:
         return list(chosen.values())
-    return [f for f in chosen.values() if f.columns and "frames" not in f.needs and not f.lacks_weights]
+    return [f for f in chosen.values() if f.columns and (videos or "frames" not in f.needs) and not f.lacks_weights]
 
 
 def summarise(path: Path, found: Extraction, errors: Sequence[Any]) -> dict[str, Any]:
@@ -155,7 +181,7 @@ def summarise(path: Path, found: Extraction, errors: Sequence[Any]) -> dict[str,
     return {
         "features": str(path),
         "rows": len(table),
-        "images": int((table.rows["degradation"] == "").sum()),
+        table.about.get("unit", "images"): int((table.rows["degradation"] == "").sum()),
         "real": counts[0],
         "fake": counts[1],
         "data_sha256": table.about["data_sha256"],
@@ -186,7 +212,8 @@ def show(summary: dict[str, Any]) -> None:
         table.add_row(name, str(facts["columns"]), cost, str(facts["status"].get("ok", 0)), others)
     console = Console(highlight=False)
     console.print(table)
-    degraded = summary["rows"] - summary["images"]
+    unit = "videos" if "videos" in summary else "images"
+    degraded = summary["rows"] - summary[unit]
     more = f", {degraded} degraded" if degraded else ""
-    print(f"{summary['features']}: {summary['rows']} rows ({summary['images']} images{more})")
+    print(f"{summary['features']}: {summary['rows']} rows ({summary[unit]} {unit}{more})")
     print(f"data hash {summary['data_sha256']}")

@@ -125,12 +125,9 @@ def score_frames(
 
 
 def _decoded(frame: Row, matching: Matching | None) -> tuple[Decoded, tuple[int, ...]]:
-    """A frame, matched, and the shape it is stored in; an error names it, for its video has another name."""
-    try:
-        original = decode(Path(frame.path))
-        return (matching or Matching()).apply(original), original.pixels.shape
-    except UnmaskError as error:
-        raise DataError(error.code, f"{Path(frame.path).name}: {error.message}") from None
+    """A frame, matched, and the shape it is stored in."""
+    original = decode(Path(frame.path))
+    return (matching or Matching()).apply(original), original.pixels.shape
 
 
 def _by_real_path(faces: Mapping[str, Sequence[Face]] | None) -> dict[str, Sequence[Face]]:

@@ -89,6 +89,10 @@ class Feature(ABC):
         results = [Measured(why) if why is not None else next(found) for why in lacking]
         return [self._checked(result) for result in results]
 
+    def looked_at(self, frames: int) -> range:
+        """Which frames of a video of so many it must see in :attr:`Subject.frames`; none, for features of one image."""
+        return range(0)
+
     @property
     def lacks_weights(self) -> bool:
         """It needs weights and has none: every image would be ``weights_missing``."""

@@ -21,6 +21,11 @@ _ORIENTATIONS = 8
 _NEAREST = 8
 
 
+def _around_the_middle(frames: int, most: int) -> range:
+    start = max(frames - most, 0) // 2
+    return range(start, min(start + most, frames))
+
+
 class ClipFeature(Feature):
     """A descriptor of the square around the face of a clip's middle frame, the same square in every frame."""
 
@@ -32,6 +37,10 @@ class ClipFeature(Feature):
     """Frames that are looked at, those around the middle; bounds the memory."""
     smallest: ClassVar[int] = 32
     """Shorter side a frame needs, in pixels."""
+
+    def looked_at(self, frames: int) -> range:
+        """At most :attr:`most` frames around the middle."""
+        return _around_the_middle(frames, self.most)
 
     @abstractmethod
     def describe(self, clip: Tensor) -> Tensor:
@@ -46,8 +55,7 @@ class ClipFeature(Feature):
             return Measured("not_applicable")
         if min(min(shape) for shape in shapes) < self.smallest:
             return Measured("too_small")
-        spare = max(len(subject.frames) - self.most, 0) // 2
-        frames = subject.frames[spare : spare + self.most]
+        frames = [subject.frames[i] for i in self.looked_at(len(subject.frames))]
         faces = [] if subject.face is None else [subject.face]
         clip = torch.from_numpy(cut_clip(frames, faces, self.view)).permute(0, 3, 1, 2).float().div_(255)
         with torch.inference_mode():
@@ -208,10 +216,13 @@ class SpatioTemporal(ClipFeature):
             raise WeightsError("wrong_weights", f"feature '{self.name}' takes weights of a temporal detector, {what}")
         return SpatioTemporal(detector, card.sha256)
 
+    def looked_at(self, frames: int) -> range:
+        """As many frames around the middle as the detector's view has."""
+        return range(0) if self._detector is None else _around_the_middle(frames, self._detector.config.view.frames)
+
     def _clip(self, subject: Subject) -> Measured:
         view = self._detector.config.view
-        spare = max(len(subject.frames) - view.frames, 0) // 2
-        frames = subject.frames[spare : spare + view.frames]
+        frames = [subject.frames[i] for i in self.looked_at(len(subject.frames))]
         if len({frame.shape for frame in frames}) > 1:
             return Measured("not_applicable")
         pixels = torch.from_numpy(cut_clip(frames, [] if subject.face is None else [subject.face], view))

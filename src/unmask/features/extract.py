@@ -16,6 +16,7 @@ from unmask.core.errors import ConfigError, DataError
 from unmask.core.files import real_path
 from unmask.core.types import Face
 from unmask.core.version import __version__
+from unmask.data.clips import Video, as_videos
 from unmask.data.degradations import DEGRADATIONS
 from unmask.data.manifest import Row, data_hash
 from unmask.data.parallel import Progress, in_processes
@@ -25,7 +26,7 @@ from unmask.features.table import NUMBERS, TEXT, FeatureTable
 
 
 class Unmeasured(NamedTuple):
-    """An image that could not be measured; it is not in the table."""
+    """An image or video that could not be measured; it is not in the table."""
 
     path: str
     code: str
@@ -67,6 +68,7 @@ def extract_features(
     *,
     boxes: Mapping[str, Sequence[Face]] | None = None,
     degradations: Sequence[tuple[str, int]] = (),
+    videos: bool = False,
     seed: int = 0,
     jobs: int | None = None,
     cache: str | Path | None = None,
@@ -75,7 +77,8 @@ def extract_features(
 ) -> Extraction:
     """Measure features of labelled images.
 
-    The values are the same whatever ``jobs`` and ``cache`` are. Memory holds the table and a few images per process.
+    The values are the same whatever ``jobs`` and ``cache`` are. Memory holds the table and per process a few images,
+    of a video the frames that are looked at (32 around the middle, or as many as a detector's clips have).
 
     Args:
         rows: the images; each gives a row as it is, and one per degradation.
@@ -83,6 +86,9 @@ def extract_features(
         boxes: faces by path, in pixels of the upright image; the faces of other images are searched. Degraded images
             have the face of the image as it is.
         degradations: names of :data:`unmask.data.degradations.DEGRADATIONS` with severities.
+        videos: the rows are frames, and what is measured are their videos (:func:`unmask.data.clips.as_videos`): a row
+            of the table each, known by the hash of all its frames. Features of single images see the middle frame, and
+            the face is that of the middle frame. All frames are degraded with one and the same draw.
         seed: of the degradations.
         jobs: processes; None = one per core.
         cache: folder of a :class:`unmask.features.cache.FeatureCache`; None = nothing is kept.
@@ -91,7 +97,8 @@ def extract_features(
 
     Raises:
         ConfigError: no feature, or one that is only a map.
-        DataError: ``nothing_measured``: every image failed; ``worker_died``.
+        DataError: ``nothing_measured``: every image failed; ``worker_died``; ``mixed_labels``, ``mixed_frames``: what a
+            folder holds is no single video.
     """
     if not features:
         raise ConfigError("bad_config", "name at least one feature")
@@ -99,29 +106,38 @@ def extract_features(
         if not feature.columns:
             raise ConfigError("bad_config", f"feature '{feature.name}' is only a map: it has no values for a table")
     given = {real_path(path): tuple(faces) for path, faces in (boxes or {}).items()}
-    tasks = [Task(row.path, given.get(real_path(row.path))) for row in rows]
+    wholes = as_videos(rows) if videos else [Video(row, (row,)) for row in rows]
+    tasks = [_task([frame.path for frame in whole.frames], given) for whole in wholes]
     states = (AS_IT_IS, *degradations)
     work = Measurer(tuple(features), states, seed, None if cache is None else Path(cache))
-    gathered = _Gathered(features, states, len(rows))
+    gathered = _Gathered(features, states, len(wholes))
     errors: list[Unmeasured] = []
-    for row, answer in zip(rows, in_processes(work, tasks, jobs=_jobs(jobs), progress=progress), strict=True):
+    answers = in_processes(work, tasks, jobs=_jobs(jobs), progress=progress)
+    for (row, _), answer in zip(wholes, answers, strict=True):
         if answer.code:
             errors.append(Unmeasured(row.path, answer.code, answer.message))
         else:
             gathered.add(row, answer)
     if not gathered.rows:
         first = f": {errors[0].path}: {errors[0].message}" if errors else ""
-        raise DataError("nothing_measured", f"none of the {len(rows)} images could be measured{first}")
+        what = "videos" if videos else "images"
+        raise DataError("nothing_measured", f"none of the {len(wholes)} {what} could be measured{first}")
     facts = {
         "data_sha256": data_hash(rows),
         "unmask": __version__,
         "versions": {feature.name: feature.version for feature in features},
         "weights": {feature.name: feature.fingerprint for feature in features if feature.fingerprint},
         "seed": seed,
+        **({"unit": "videos", "frames": len(rows)} if videos else {}),
         "errors": len(errors),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
     }
     return Extraction(gathered.table(facts | dict(about or {})), errors)
+
+
+def _task(paths: Sequence[str], boxes: Mapping[str, tuple[Face, ...]]) -> Task:
+    """An image, or the frames of a video, with the faces of the middle one."""
+    return Task(tuple(paths), boxes.get(real_path(paths[len(paths) // 2])))
 
 
 def _jobs(jobs: int | None) -> int:

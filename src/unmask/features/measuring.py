@@ -1,10 +1,10 @@
-"""One image file to the features of each of its states, in whatever process this runs."""
+"""One image file, or one video of frames, to the features of each of its states, in whatever process this runs."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from unmask.core.files import sha256_file
 from unmask.core.seeds import rng
 from unmask.core.types import Face, UInt8Image
 from unmask.core.version import __version__
+from unmask.data.clips import frames_hash
 from unmask.data.degradations import DEGRADATIONS
 from unmask.data.faces import FaceFinder
 from unmask.data.intake import decode
@@ -32,11 +33,12 @@ _SEARCHED = f"searched, unmask {__version__}"
 
 
 class Task(NamedTuple):
-    """One image file."""
+    """One image file, or the frames of one video."""
 
-    path: str
+    paths: tuple[str, ...]
+    """The image; or the frames in order, of which the middle one stands for the video where one image is looked at."""
     faces: tuple[Face, ...] | None
-    """As given; None = to be searched for."""
+    """Of the image or the middle frame, as given; None = to be searched for."""
 
 
 class Answer(NamedTuple):
@@ -53,10 +55,11 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Measurer:
-    """Measures the features of one image file after the other; travels to the workers.
+    """Measures the features of one image file or video after the other; travels to the workers.
 
-    Every feature sees one image at a time, and landmarks only where it needs them: its values depend neither on the
-    other features asked for, nor on the number of processes, nor on what the cache holds.
+    Every feature sees one image or video at a time, as many frames of it as it looks at, and landmarks only where it
+    needs them: its values depend neither on the other features asked for, nor on the number of processes, nor on what
+    the cache holds. Of a video every frame is hashed, and only those that a feature looks at are decoded.
     """
 
     features: tuple[Feature, ...]
@@ -76,11 +79,11 @@ class Measurer:
             return Answer("", [], shared, error.code, error.message)
 
     def _known(self, task: Task) -> Answer | None:
-        """The answer if the cache holds all of it; the file is hashed and not decoded."""
-        if self.cache is None or not Path(task.path).is_file():
+        """The answer if the cache holds all of it; the files are hashed and not decoded."""
+        if self.cache is None or not all(Path(path).is_file() for path in task.paths):
             return None
         try:
-            sha256 = sha256_file(task.path)
+            sha256 = frames_hash([sha256_file(path) for path in task.paths])
         except OSError:  # decoding will say what is wrong
             return None
         cache = FeatureCache(self.cache)
@@ -95,24 +98,28 @@ class Measurer:
     def _fresh(self, task: Task, shared: dict[str, float]) -> Answer:
         cache = FeatureCache(self.cache) if self.cache is not None else None
         start = time.process_time()
-        image = decode(Path(task.path))
+        count, middle = len(task.paths), len(task.paths) // 2
+        wanted = {middle}.union(*(feature.looked_at(count) for feature in self.features))
+        frames = {i: decode(Path(task.paths[i])) for i in sorted(wanted)}
+        sha256 = frames_hash([frames[i].sha256 if i in frames else _hash(task.paths[i]) for i in range(count)])
         shared["decode"] = _ms_since(start)
-        face = self._face(task, image.sha256, image.pixels, cache, shared)
+        face = self._face(task, sha256, frames[middle].pixels, cache, shared)
         found = []
         for state in self.states:
             place = self._place(task, state)
-            entries = cache.read(image.sha256, place) if cache is not None else {}
+            entries = cache.read(sha256, place) if cache is not None else {}
             lacking = [f for f in self.features if not _holds(entries, f)]
             if lacking:
-                subject = Subject(*degraded(image.pixels, face, *state, self.seed))
-                fresh, fault = _measure(lacking, subject, shared)
+                seen = {i: degraded(frame.pixels, face, *state, self.seed) for i, frame in frames.items()}
+                clips = [tuple(seen[i][0] for i in feature.looked_at(count)) for feature in lacking]
+                fresh, fault = _measure(lacking, Subject(*seen[middle]), clips, shared)
                 if cache is not None:
-                    cache.add(image.sha256, place, fresh)
+                    cache.add(sha256, place, fresh)
                 if fault is not None:
                     raise fault
                 entries = entries | fresh
             found.append({f.name: entries[feature_key(f)] for f in self.features})
-        return Answer(image.sha256, found, shared)
+        return Answer(sha256, found, shared)
 
     def _place(self, task: Task, state: tuple[str, int]) -> dict[str, Any]:
         """The state's entry in the cache: all that values depend on beside the image and the feature."""
@@ -164,20 +171,27 @@ def degraded(
     return pixels, face and place.face(face)
 
 
+def _hash(path: str) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        raise DataError("unreadable", f"'{path}' cannot be read: {error.strerror}") from None
+
+
 def _measure(
-    features: list[Feature], subject: Subject, shared: dict[str, float]
+    features: list[Feature], subject: Subject, clips: Sequence[tuple[UInt8Image, ...]], shared: dict[str, float]
 ) -> tuple[dict[str, Entry], DataError | None]:
-    """Entries by key, and what went wrong with the first feature that raised."""
+    """Entries by key, and what went wrong with the first feature that raised; ``clips``: the frames each looks at."""
     dense = subject
     if subject.face is not None and any("landmarks" in f.needs for f in features):
         start = time.process_time()
         dense = replace(subject, landmarks=_landmark_finder().find(subject.image, [subject.face])[0])
         shared["landmarks"] = shared.get("landmarks", 0.0) + _ms_since(start)
     entries, fault = {}, None
-    for feature in features:
+    for feature, frames in zip(features, clips, strict=True):
         start = time.process_time()
         try:
-            found = feature.measure([dense if "landmarks" in feature.needs else subject])[0]
+            found = feature.measure([replace(dense if "landmarks" in feature.needs else subject, frames=frames)])[0]
         except Exception as error:
             logger.debug("feature '%s'", feature.name, exc_info=True)
             what = f"feature '{feature.name}' failed on it: {type(error).__name__}: {error}"
