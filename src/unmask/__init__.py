@@ -30,7 +30,7 @@ def load(name_or_file: str | Path | None = None, *, device: str = "auto") -> Ana
     """
     from unmask.analysis.analyzer import load_analyzer
 
-    return load_analyzer(name_or_file, device=device)
+    return load_analyzer(name_or_file, device=device, clips=True)
 
 
 def create_detector(name: str, **overrides: Any) -> AnyDetector:

@@ -14,7 +14,9 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from unmask.analysis import videos as scoring
 from unmask.analysis.analyzer import load_analyzer
+from unmask.analysis.videos import score_frames
 from unmask.cli.main import main
 from unmask.core.errors import DataError
 from unmask.core.seeds import rng
@@ -26,11 +28,10 @@ from unmask.data.manifest import Row, read_manifest, write_manifest
 from unmask.detectors.video_scoring import score_video
 from unmask.detectors.weights import load_weights, save_weights
 from unmask.detectors.zoo import create_detector
-from unmask.evaluation import videos as scoring
 from unmask.evaluation.matching import Matching
 from unmask.evaluation.run import evaluate_detector
 from unmask.evaluation.unfinished import UNFINISHED
-from unmask.evaluation.videos import score_frames, score_videos
+from unmask.evaluation.videos import score_videos
 
 FRAMES, LENGTH = 7, 3
 STARTS = (0, 1, 3, 4)
@@ -189,7 +190,7 @@ def test_videos_that_cannot_be_scored_are_listed_and_count_in_no_number(
     analyzer = load_analyzer(folder / "clips.safetensors", device="cpu", clips=True)
     found = evaluate_detector(analyzer, [*frames, *short, *odd, *broken], boxes=boxes)
     errors = {Path(e.path).name: e for e in found.errors}
-    assert errors["short"].code == "needs_frames" and errors["short"].message == "it has 2 frames, and a clip needs 3"
+    assert errors["short"].code == "needs_frames" and errors["short"].message.startswith("it has 2 of the 3 frames")
     assert errors["odd"].code == "bad_clip" and "0006.png" in errors["broken"].message
     assert len(found.predictions) == 8 and set(errors) == {"short", "odd", "broken"}
 
@@ -203,8 +204,10 @@ def test_one_size_for_all_frames_takes_the_boxes_along(folder: Path, frames: lis
         large.append(replace(row, path=str(at), pair="", sha256=""))
     detector, _ = load_weights(folder / "clips.safetensors")
     boxes = {r.path: [Face((40, 40, 88, 88))] for r in large} | {r.path: [Face((20, 20, 44, 44))] for r in frames}
-    matched = score_frames(detector, large[:FRAMES], boxes, FaceFinder(), matching=Matching(64))
-    alone = score_frames(detector, frames[:FRAMES], boxes, FaceFinder())
+    matched, alone = (
+        score_frames(detector, [r.path for r in part], boxes, FaceFinder(), prepare=prepare)[0]
+        for part, prepare in ((large, Matching(64).apply), (frames[:FRAMES], None))
+    )
     assert matched.faces == alone.faces and len(matched.score.view_logits) == 4
     assert matched.score.view_logits == pytest.approx(alone.score.view_logits, abs=1e-5)
 
@@ -222,7 +225,7 @@ def test_only_windows_with_a_face_count_and_its_most_suspicious_face() -> None:
     alone = [score({4: [face]})[0] for face in (left, right)]
     assert score({4: [left, right]}) == pytest.approx([max(alone)], abs=1e-6)
     assert len(score({1: [left], 7: [right]})) == 2 and len(score({})) == 3
-    with pytest.raises(DataError, match="it has 2 frames") as caught:
+    with pytest.raises(DataError, match="it has 2 of the 3 frames") as caught:
         score_video(detector, 2, clip.__getitem__, lambda i, pixels: [])
     assert caught.value.code == "needs_frames"
 

@@ -14,6 +14,7 @@ import torch
 
 from unmask.analysis.combination import check_calibration, read_combination, read_threshold, read_thresholds
 from unmask.analysis.judge import Bench, judge
+from unmask.analysis.videos import Frames, examine_video, frames_of
 from unmask.core.errors import ConfigError, UnmaskError, WeightsError
 from unmask.core.files import real_path, sha256_file
 from unmask.core.types import Face, UInt8Image
@@ -27,7 +28,7 @@ from unmask.reports.evidence import Evidence, Member
 
 logger = logging.getLogger(__name__)
 
-Source = Path | str | bytes | UInt8Image
+Source = Path | str | bytes | UInt8Image | Frames
 Result = tuple[Verdict, Evidence | None]
 
 CHUNK_IMAGES = 8
@@ -48,7 +49,10 @@ class _Item:
 
 
 class Analyzer:
-    """One or two detectors with the thresholds that turn their score into a verdict; see :func:`load_analyzer`."""
+    """One or two detectors with the thresholds that turn their score into a verdict; see :func:`load_analyzer`.
+
+    With a detector of clips every source is a video: a folder of frames, or a sequence of frame files.
+    """
 
     def __init__(self, bench: Bench, device: str = "cpu") -> None:
         self.bench = bench
@@ -58,6 +62,11 @@ class Analyzer:
     def members(self) -> tuple[Member, ...]:
         """The loaded detectors."""
         return self.bench.members
+
+    @property
+    def takes_clips(self) -> bool:
+        """It looks at videos, not at images."""
+        return self.members[0].detector.input_kind == "clip"
 
     def find_faces(self, image: UInt8Image) -> tuple[Face, ...]:
         """The faces of one upright image (H, W, 3), largest first."""
@@ -82,10 +91,14 @@ class Analyzer:
         """Like :meth:`stream`, each verdict together with what it rests on (None on error).
 
         Args:
-            sources: paths, bytes or arrays; read lazily, a chunk at a time.
-            boxes: faces by path (compared as absolute paths); the faces of other images are searched for.
+            sources: paths, bytes or arrays, or videos; read lazily, a chunk at a time.
+            boxes: faces by path (compared as absolute paths); the faces of other images are searched for. Of videos
+                those of the middle frames of windows.
         """
         given = {real_path(path): tuple(faces) for path, faces in (boxes or {}).items()}
+        if self.takes_clips:
+            yield from (self._video(source, given) for source in sources)
+            return
         chunk: list[_Item] = []
         pixels = 0
         for source in sources:
@@ -96,6 +109,14 @@ class Analyzer:
                 yield from self._analyse(chunk)
                 chunk, pixels = [], 0
         yield from self._analyse(chunk)
+
+    def _video(self, source: Source, boxes: Mapping[str, tuple[Face, ...]]) -> Result:
+        name = None
+        try:
+            name, files = frames_of(source)
+            return examine_video(self.bench, name, files, boxes, self._finder)
+        except Exception as error:
+            return self.failure(name, _describe(error)), None
 
     def _analyse(self, items: Sequence[_Item]) -> Iterator[Result]:
         """Verdicts of a chunk; if it fails as a whole, image by image, so that a bad one spoils only itself."""
@@ -162,7 +183,7 @@ def _read(source: Source, boxes: Mapping[str, tuple[Face, ...]]) -> _Item:
         if isinstance(source, np.ndarray):
             decoded = _from_array(source)
         else:
-            decoded = decode(source)
+            decoded = decode(source)  # type: ignore[arg-type]  # sequences of frames go another way
     except Exception as error:
         described = _describe(error)
         return _Item(path, sha256=_hash(source, described.code), error=described)
@@ -199,8 +220,7 @@ def load_analyzer(name_or_file: str | Path | None = None, *, device: str = "auto
         name_or_file: None or ``"default"`` for the shipped specialists; a shipped name; a ``.safetensors`` file; or a
             combination card (``.json``) whose members lie beside it.
         device: ``"auto"`` (a GPU where there is one), or any torch device.
-        clips: take weights of a detector of clips too, for :class:`unmask.evaluation.videos.VideoScorer`; it has no
-            answer for single images.
+        clips: take weights of a detector of clips too; it has no answer for single images.
 
     Raises:
         WeightsError: unknown, damaged, or nothing is shipped.

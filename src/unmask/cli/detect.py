@@ -1,6 +1,7 @@
 """Was this image manipulated? Files, folders, globs or a list on stdin, to verdicts, masks and a report.
 
-A folder is searched recursively; `-` reads file names from stdin, one per line or separated by zero bytes.
+A folder is searched recursively; `-` reads file names from stdin, one per line or separated by zero bytes. With a
+--detector of clips the files of a folder are the frames of one video, and each video gets a verdict.
 Exit code: 0 every file was analysed, whatever the verdicts; 1 some could not be; 2 wrong usage; 130 stopped
 with Ctrl-C (what was finished is kept).
 """
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     inputs = Inputs(args.paths, getattr(sys.stdin, "buffer", None), exclude=args.report)
     boxes = _boxes(args.boxes)
-    analyzer = load_analyzer(args.detector, device=args.device)
+    analyzer = load_analyzer(args.detector, device=args.device, clips=not args.stability)
     report = _report(args.report, analyzer)
     if args.json:
         failed = _loop(analyzer, inputs, boxes, report, _print_json, stable=args.stability, quiet=sys.stdout.isatty())
@@ -91,12 +92,14 @@ def _loop(
 ) -> int:
     """Feed every result to the report and to ``take``; returns how many files could not be analysed."""
     from unmask.analysis.stability import PLAN, with_stability
+    from unmask.analysis.videos import group_frames
     from unmask.cli.progress import progress_bar
     from unmask.core.files import real_path
     from unmask.core.verdict import ErrorInfo
 
     def results() -> Iterator[Result]:
-        paths: Iterable[str] = inputs if "-" in inputs.arguments else list(inputs)
+        paths: Iterable[str | list[str]] = group_frames(inputs) if analyzer.takes_clips else inputs
+        paths = paths if "-" in inputs.arguments else list(paths)
         total = len(paths) if isinstance(paths, list) else 0
         steps = len(PLAN) + 1 if stable else 1
         with progress_bar("analysing") if (total > 1 or stable) and not quiet else nullcontext() as advance:
@@ -119,7 +122,7 @@ def _loop(
             if report is not None:
                 verdict = report.add(verdict, evidence)
             failed += verdict.error is not None
-            matched += bool(known) and real_path(verdict.path or "") in known
+            matched += bool(known) and (analyzer.takes_clips or real_path(verdict.path or "") in known)
             take((verdict, evidence))
         finished = True
     finally:

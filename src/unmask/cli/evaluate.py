@@ -131,9 +131,8 @@ def _detector(args: argparse.Namespace, matching: Any, about: dict[str, Any], un
     rows = choose_split(rows, args.split)
     if boxes is not None:
         known = {real_path(path) for path in boxes}
-        detector = analyzer.members[0].detector
-        clip = detector.input_kind == "clip"
-        needed = face_frames(rows, detector.config.view.frames) if clip else rows
+        clip = analyzer.takes_clips
+        needed = face_frames(rows, analyzer.members[0].detector.config.view.frames) if clip else rows
         without = sum(real_path(row.path) not in known for row in needed)
         if without:
             what = "middle frames of clips" if clip else "images"

@@ -80,8 +80,8 @@ def check_takes_images(detector: AnyDetector, name: str = "") -> None:
         who = name or type(detector).__name__
         raise ConfigError(
             "needs_frames",
-            f"{who} looks at clips of {least} to {most} consecutive frames, not at single images; `unmask evaluate` "
-            "measures it on folders of frames; here choose a detector of images",
+            f"{who} looks at clips of {least} to {most} consecutive frames, not at single images; `unmask detect` and "
+            "`unmask evaluate` take folders of frames; here choose a detector of images",
         )
 
 

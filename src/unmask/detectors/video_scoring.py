@@ -73,7 +73,7 @@ def score_video(
     half = view.frames // 2
     middles = middle_frames(count, view.frames, clips)
     if not middles:
-        raise DataError("needs_frames", f"it has {count} frames, and a clip needs {view.frames}")
+        raise DataError("needs_frames", f"it has {count} of the {view.frames} frames that a clip needs")
     pixels = {middle: read(middle) for middle in middles}
     faces = {middle: tuple(find(middle, image)) for middle, image in pixels.items()}
     chosen = [m for m in middles if faces[m]] if view.kind == "face" and any(faces.values()) else middles

@@ -83,7 +83,7 @@ def evaluate_detector(
     With a detector of clips the rows are frames, and their videos are scored (:mod:`unmask.evaluation.videos`).
 
     Args:
-        analyzer: from :func:`unmask.load`, or :func:`unmask.analysis.analyzer.load_analyzer` with ``clips``.
+        analyzer: from :func:`unmask.load`.
         rows: what to score.
         boxes: faces by path; other images are searched.
         matching: one size and JPEG quality for both classes.
@@ -100,7 +100,7 @@ def evaluate_detector(
     matching = matching or Matching()
     bench = analyzer.bench
     videos = None
-    if bench.members[0].detector.input_kind == "clip":
+    if analyzer.takes_clips:
         videos = VideoScorer(analyzer, rows, boxes, matching)
     kept = None
     if unfinished is not None:

@@ -11,16 +11,17 @@ import numpy as np
 
 from unmask.analysis.analyzer import Analyzer
 from unmask.analysis.judge import judge
+from unmask.analysis.videos import score_frames
 from unmask.core.errors import DataError, UnmaskError
 from unmask.core.files import real_path
-from unmask.core.types import Face, UInt8Image
+from unmask.core.types import Face
 from unmask.data.clips import as_videos, check_lengths, video_key
 from unmask.data.faces import FaceFinder
-from unmask.data.intake import Decoded, decode
+from unmask.data.intake import decode
 from unmask.data.manifest import Row
 from unmask.detectors.base import AnyDetector
-from unmask.detectors.video_scoring import CLIPS, VideoScore, middle_frames, score_video
-from unmask.evaluation.matching import Matching, scale_face
+from unmask.detectors.video_scoring import CLIPS, middle_frames
+from unmask.evaluation.matching import Matching
 from unmask.evaluation.scoring import DetectorScorer, Item, Record
 from unmask.metrics.video import Videos
 
@@ -56,7 +57,7 @@ class VideoScorer(DetectorScorer):
         self.videos = {video.row: video.frames for video in as_videos(rows)}
         check_lengths(self.videos.values(), self.detector.config.view.frames)
         self._boxes = _by_real_path(boxes)
-        self._matching = matching
+        self._matching = matching or Matching()
 
     @property
     def about(self) -> dict[str, Any]:
@@ -73,61 +74,18 @@ class VideoScorer(DetectorScorer):
 
     def read(self, row: Row) -> Item:
         """A video as an item: its middle frame."""
-        frames = self.videos[row]
-        return Item(row, _decoded(frames[len(frames) // 2], self._matching)[0], None, ())
+        files = self.files(row)
+        return Item(row, self._matching.apply(decode(Path(files[len(files) // 2]))), None, ())
 
     def __call__(self, items: Sequence[Item]) -> list[Record]:
         """One record per item."""
         records = []
         for item in items:
-            frames = self.videos[item.row]
-            found = score_frames(self.detector, frames, self._boxes, self._finder, matching=self._matching)
-            verdict, evidence = judge(self.bench, item.row.path, item.decoded, found.faces, [found.score])
+            files, prepare = self.files(item.row), self._matching.apply
+            found, decoded = score_frames(self.detector, files, self._boxes, self._finder, prepare=prepare)
+            verdict, evidence = judge(self.bench, item.row.path, decoded, found.faces, [found.score])
             records.append(self.record(item, verdict, evidence, [found.score]))
         return records
-
-
-def score_frames(
-    detector: AnyDetector,
-    frames: Sequence[Row],
-    boxes: Mapping[str, Sequence[Face]],
-    finder: FaceFinder,
-    *,
-    clips: int = CLIPS,
-    matching: Matching | None = None,
-) -> VideoScore:
-    """One video in files to what a detector of clips says; only the frames of its windows are read.
-
-    Args:
-        detector: of clips, on any device.
-        frames: of one video, in order.
-        boxes: faces by real path, in pixels of the upright frame as it is stored.
-        finder: searches the middle frames without boxes.
-        clips: windows, at most.
-        matching: of all frames.
-
-    Raises:
-        DataError: see :func:`unmask.detectors.video_scoring.score_video`, and the codes of files that cannot be used.
-    """
-    stored: dict[int, tuple[int, ...]] = {}
-
-    def read(i: int) -> UInt8Image:
-        decoded, stored[i] = _decoded(frames[i], matching)
-        return decoded.pixels
-
-    def find(i: int, pixels: UInt8Image) -> Sequence[Face]:
-        given = boxes.get(real_path(frames[i].path))
-        if given is None:
-            return finder.find([pixels])[0]
-        return [scale_face(face, stored[i], pixels.shape) for face in given]
-
-    return score_video(detector, len(frames), read, find, clips)
-
-
-def _decoded(frame: Row, matching: Matching | None) -> tuple[Decoded, tuple[int, ...]]:
-    """A frame, matched, and the shape it is stored in."""
-    original = decode(Path(frame.path))
-    return (matching or Matching()).apply(original), original.pixels.shape
 
 
 def _by_real_path(faces: Mapping[str, Sequence[Face]] | None) -> dict[str, Sequence[Face]]:
@@ -179,7 +137,8 @@ def score_videos(
     keys, scores, labels = [], [], []
     for number, (row, frames) in enumerate(videos, 1):
         try:
-            scores.append(score_frames(detector, frames, boxes, finder, clips=clips).score.logit)
+            found, _ = score_frames(detector, [frame.path for frame in frames], boxes, finder, clips=clips)
+            scores.append(found.score.logit)
             keys.append(video_key(row.source, row.manipulation, frames[0].path))
             labels.append(row.label)
         except UnmaskError as error:
