@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from unmask.analysis.judge import Bench, judge
 from unmask.core.errors import ConfigError, UnmaskError
+from unmask.core.names import did_you_mean
 from unmask.core.seeds import rng
 from unmask.core.types import FloatMap
 from unmask.core.verdict import EditedVerdict, Stability, Verdict
@@ -58,12 +59,9 @@ def make_plan(names: Sequence[str] | None = None, severities: Sequence[int] = (1
     >>> make_plan(["blur"], (1, 3))
     (('blur', 1), ('blur', 3))
     """
-    from difflib import get_close_matches
-
     for name in names or ():
         if name not in DEGRADATIONS:
-            near = get_close_matches(name, DEGRADATIONS, n=1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            hint = did_you_mean(name, DEGRADATIONS)
             raise ConfigError("unknown_edit", f"unknown edit '{name}'{hint}; known: {', '.join(DEGRADATIONS)}")
     for severity in severities:
         if severity not in (1, 2, 3, 4, 5):

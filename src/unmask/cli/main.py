@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from unmask.core.errors import ConfigError, UnmaskError
+from unmask.core.names import did_you_mean
 from unmask.core.version import __version__
 
 
@@ -119,12 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if words[0].startswith("-"):
             parser.parse_args(words)
-        from difflib import get_close_matches
-
         asked = " ".join(words[:2]) if grouped else words[0]
-        near = get_close_matches(asked, VERBS, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        parser.exit(2, f"unmask: unknown verb '{asked}'{hint} (see unmask --help)\n")
+        parser.exit(2, f"unmask: unknown verb '{asked}'{did_you_mean(asked, VERBS)}; see unmask --help\n")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     module = importlib.import_module(VERBS[name].module)
     parser = argparse.ArgumentParser(

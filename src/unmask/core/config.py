@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 from unmask.core.errors import ConfigError
+from unmask.core.names import did_you_mean
 
 T = TypeVar("T")
 
@@ -98,8 +99,7 @@ def build(cls: type[T], values: Mapping[str, Any] | None, where: str = "") -> T:
     for key, value in values.items():
         path = f"{where}.{key}" if where else str(key)
         if key not in names:
-            near = get_close_matches(str(key), names, n=1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            hint = did_you_mean(str(key), names)
             raise ConfigError("unknown_key", f"unknown key '{path}'{hint}; known: {', '.join(names)}")
         settings[key] = _convert(hints[key], value, path)
     try:

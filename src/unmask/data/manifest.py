@@ -28,12 +28,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from unmask.core.errors import DataError
 from unmask.core.files import atomic_path
+from unmask.core.names import did_you_mean
 
 SPLITS = ("train", "val", "test")
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -137,8 +137,7 @@ def check_rows(rows: Sequence[Row], where: Sequence[str] | None = None) -> None:
         if row.pair and row.pair == row.path:
             problems.append(f"{place}: the image is its own pair")
         if row.split and row.split not in SPLITS:
-            near = get_close_matches(row.split.lower(), SPLITS, n=1, cutoff=0.4)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            hint = did_you_mean(row.split.lower(), SPLITS, cutoff=0.4)
             problems.append(f"{place}: split must be train, val, test or empty, got '{row.split}'{hint}")
         if row.sha256 and not _HEX.fullmatch(row.sha256):
             problems.append(f"{place}: sha256 must be 64 lower-case hex digits, got '{row.sha256}'")
@@ -150,10 +149,9 @@ def check_rows(rows: Sequence[Row], where: Sequence[str] | None = None) -> None:
 def _check_columns(names: Sequence[str], path: Path) -> None:
     for name in names:
         if name not in COLUMNS:
-            near = get_close_matches(str(name).lower(), COLUMNS, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else "remove or rename it"
+            hint = did_you_mean(str(name).lower(), COLUMNS) or " (remove or rename it)"
             known = ", ".join(COLUMNS)
-            raise DataError("bad_manifest", f"{path}: unknown column '{name}' ({hint}); known columns: {known}")
+            raise DataError("bad_manifest", f"{path}: unknown column '{name}'{hint}; known columns: {known}")
     for name in ("path", "label"):
         if name not in names:
             raise DataError("bad_manifest", f"{path}: the column '{name}' is missing; found: {', '.join(names)}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from unmask.core.config import build, to_dict, with_overrides
 from unmask.core.errors import ConfigError
+from unmask.core.names import did_you_mean
 from unmask.core.types import ViewConfig
 from unmask.detectors.attention_npr import AttentionNPR, AttentionNPRConfig
 from unmask.detectors.auranet import AuraNet, AuraNetConfig
@@ -160,13 +161,10 @@ def find_detector(name: str) -> ZooEntry:
     Raises:
         ConfigError: no such detector; the message names the nearest.
     """
-    from difflib import get_close_matches
-
     key = name.lower().replace("-", "_")
     if key in ZOO:
         return ZOO[key]
-    near = get_close_matches(key, ZOO, n=1, cutoff=0.4)
-    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    hint = did_you_mean(key, ZOO, cutoff=0.4)
     raise ConfigError("unknown_detector", f"no detector '{name}'{hint}; there are: {', '.join(list_detectors())}")
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from unmask.core.errors import ConfigError
+from unmask.core.names import did_you_mean
 from unmask.features.base import Feature
 from unmask.features.boundary import BlendingBoundary
 from unmask.features.clips import HOGCorrelation, PatchGraph, SpatioTemporal
@@ -77,8 +77,7 @@ def find_features(names: Iterable[str] | None = None) -> list[Feature]:
     found = []
     for name in FEATURES if names is None else names:
         if name not in FEATURES:
-            near = get_close_matches(name, FEATURES, n=1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            hint = did_you_mean(name, FEATURES)
             raise ConfigError("unknown_feature", f"no feature '{name}'{hint}; there are: {', '.join(FEATURES)}")
         found.append(FEATURES[name])
     return found

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from unmask.core.errors import ConfigError
+from unmask.core.names import did_you_mean
 from unmask.core.types import Batch, DetectorOutput
 from unmask.losses.cascade import (
     cascade_consistency,
@@ -73,8 +73,7 @@ class Criterion(nn.Module):
         super().__init__()
         for name, weight in terms.items():
             if name not in TERMS:
-                near = get_close_matches(name, TERMS, n=1)
-                hint = f" (did you mean '{near[0]}'?)" if near else ""
+                hint = did_you_mean(name, TERMS)
                 raise ConfigError("unknown_key", f"unknown loss term '{name}'{hint}; known: {', '.join(TERMS)}")
             if not weight >= 0:
                 raise ConfigError("bad_config", f"the weight of loss term '{name}' must be 0 or more, got {weight}")

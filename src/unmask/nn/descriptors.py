@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unmask.core.errors import ConfigError
+from unmask.core.names import did_you_mean
 from unmask.nn.maps import DCT, Colour, Noise
 from unmask.ops.colour import ycbcr
 from unmask.ops.dct import BLOCK, laplace_scale
@@ -250,8 +250,7 @@ def create_descriptor(name: str, **options: Any) -> PixelDescriptor:
     (torch.Size([1, 30]), 30)
     """
     if name not in DESCRIPTORS:
-        near = get_close_matches(name, DESCRIPTORS, n=1)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        hint = did_you_mean(name, DESCRIPTORS)
         raise ConfigError("unknown_descriptor", f"no descriptor '{name}'{hint}; there are: {', '.join(DESCRIPTORS)}")
     try:
         return DESCRIPTORS[name](**options)

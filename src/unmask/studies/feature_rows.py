@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from unmask.core.errors import ConfigError, DataError
+from unmask.core.names import did_you_mean
 from unmask.data.manifest import Row, data_hash
 from unmask.data.splits import families, folds
 from unmask.features.catalogue import FEATURES
@@ -72,8 +72,7 @@ def pick_features(table: FeatureTable, names: Sequence[str] | None) -> tuple[str
     there = tuple(name for name, columns in table.columns.items() if columns)
     for name in names or ():
         if name not in there:
-            near = get_close_matches(name, there, n=1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            hint = did_you_mean(name, there)
             raise ConfigError("unknown_feature", f"the table has no feature '{name}'{hint}; it has {', '.join(there)}")
     if not there:
         raise DataError("no_features", "the table holds no feature with values; extract descriptors first")

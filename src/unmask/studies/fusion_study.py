@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from unmask.core.errors import ConfigError, DataError
+from unmask.core.names import did_you_mean
 from unmask.nn.fusion import EARLY, FUSIONS
 from unmask.studies.crossfit import CrossFit, cross_fit
 from unmask.studies.feature_measures import by_manipulation, scorer_measures
@@ -39,8 +39,7 @@ def pick_methods(names: Sequence[str] | None, maps: bool) -> tuple[str, ...]:
     every = [*FUSIONS, *LATE, *EARLY]
     for name in names or ():
         if name not in every:
-            near = get_close_matches(name, every, n=1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            hint = did_you_mean(name, every)
             raise ConfigError("unknown_fusion", f"no fusion '{name}'{hint}; there are: {', '.join(every)}")
         if name in EARLY and not maps:
             raise ConfigError(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from difflib import get_close_matches
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from unmask.core.errors import ConfigError, DataError
+from unmask.core.names import did_you_mean
 from unmask.metrics.image import split_scores, threshold_at_frr
 from unmask.studies.held_out import HeldOut
 from unmask.studies.joint import Joint, fit_joint
@@ -253,7 +253,6 @@ def create_late(name: str) -> LateFusion:
     [2.0, -2.0]
     """
     if name not in LATE:
-        near = get_close_matches(name, LATE, n=1)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        hint = did_you_mean(name, LATE)
         raise ConfigError("unknown_fusion", f"no late fusion '{name}'{hint}; there are: {', '.join(LATE)}")
     return LATE[name]()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import nn
 
 from unmask.core.errors import ConfigError
+from unmask.core.names import did_you_mean
 from unmask.detectors.base import AnyDetector
 from unmask.training.recipe import OptimizerConfig
 
@@ -24,8 +24,7 @@ def build_optimizer(detector: AnyDetector, config: OptimizerConfig) -> torch.opt
     parts = detector.parameter_groups()
     for name in config.groups:
         if name not in parts:
-            near = get_close_matches(name, parts, n=1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            hint = did_you_mean(name, parts)
             raise ConfigError("unknown_key", f"optimizer.groups: no part '{name}'{hint}; known: {', '.join(parts)}")
     groups: list[dict[str, Any]] = []
     for name, parameters in parts.items():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from unmask.core.config import build, with_overrides
 from unmask.core.errors import ConfigError
+from unmask.core.names import did_you_mean
 from unmask.data.degradations import PostConfig
 from unmask.data.masks import MaskPolicy
 
@@ -286,8 +286,7 @@ def parse_overrides(words: list[str]) -> dict[str, Any]:
         key = key.replace("-", "_")
         known = [f.name for f in dataclasses.fields(Recipe)]
         if key.split(".")[0] not in known:
-            near = get_close_matches(key.split(".")[0], known, n=1)
-            hint = f" (did you mean '--{near[0]}'?)" if near else ""
+            hint = did_you_mean("--" + key.split(".")[0], [f"--{name}" for name in known])
             raise ConfigError("unknown_key", f"unknown setting '--{key}'{hint}; see unmask train --help")
         try:
             result[key] = yaml.safe_load(text)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
 from unmask.core.errors import ConfigError, DataError, IntakeError
+from unmask.core.names import did_you_mean
 from unmask.data.benchmarks import celebdf, dfdc, faceforensics, folders, lists, spliced
 from unmask.data.benchmarks.tree import Tree
 from unmask.data.manifest import Row
@@ -156,9 +156,8 @@ def index_layout(
         DataError: nothing there, or a list that cannot be read.
     """
     if name not in LAYOUTS:
-        near = get_close_matches(name.lower(), LAYOUTS, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else "see `unmask list layouts`"
-        raise ConfigError("unknown_layout", f"there is no layout '{name}'; {hint}")
+        hint = did_you_mean(name.lower(), LAYOUTS)
+        raise ConfigError("unknown_layout", f"there is no layout '{name}'{hint}; see `unmask list layouts`")
     layout, root = LAYOUTS[name], Path(root).absolute()
     if frames is not None and (not layout.videos or frames < 1):
         why = f"must be 1 or more, got {frames}" if layout.videos else f"the layout {name} has no videos"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
 import numpy as np
 
 from unmask.core.errors import DataError
+from unmask.core.names import did_you_mean
 from unmask.core.types import Face, UInt8Image
 from unmask.data.forgeries.base import Draft, Forged, Forgery, Region, compose, visible
 from unmask.data.forgeries.colouring import draw_colour_transfer
@@ -63,8 +63,7 @@ def check_names(names: Iterable[str]) -> None:
     """Raise :class:`DataError` (``unknown_forgery``) if one of the names is not in the table."""
     for name in names:
         if name not in FORGERIES:
-            near = get_close_matches(name, FORGERIES, n=1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            hint = did_you_mean(name, FORGERIES)
             raise DataError("unknown_forgery", f"unknown forgery '{name}'{hint}; known: {', '.join(FORGERIES)}")
 
 

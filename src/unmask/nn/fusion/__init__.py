@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from unmask.core.errors import ConfigError
+from unmask.core.names import did_you_mean
 from unmask.nn.fusion.attention import CrossAttentionFusion, Reliability
 from unmask.nn.fusion.base import FeatureFusion, Fused, map_of, tokens_of
 from unmask.nn.fusion.early import ConcatChannels, ConcatSpace, EarlyFusion, Merge
@@ -37,8 +37,7 @@ T = TypeVar("T")
 
 def _find(table: Mapping[str, type[T]], name: str, what: str) -> type[T]:
     if name not in table:
-        near = get_close_matches(name, table, n=1)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        hint = did_you_mean(name, table)
         raise ConfigError("unknown_fusion", f"no {what} fusion '{name}'{hint}; there are: {', '.join(table)}")
     return table[name]
 
