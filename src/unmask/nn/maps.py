@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unmask.core.errors import ConfigError
+from unmask.core.names import did_you_mean
 from unmask.ops.colour import gradient_size, hue_plane, ycbcr
 from unmask.ops.dct import GRID_FOUND, block_dct, dct_matrix, grid_offset, to_grid
 from unmask.ops.lbp import PATTERNS, pattern_planes, uniform_patterns
@@ -174,7 +174,9 @@ class Sharpness(PixelMap):
     def compute(self, image: Tensor) -> Tensor:
         """(B, 2, H, W) signed, finer octave first."""
         ratios = sharpness(octaves(image))
-        return (ratios - ratios.flatten(2).median(2).values[..., None, None]) / 2
+        flat = ratios.flatten(2)
+        lower = flat.topk((flat.shape[2] + 1) // 2, largest=False, sorted=False).values  # up to the median
+        return (ratios - lower.amax(2)[..., None, None]) / 2
 
 
 MAPS: dict[str, type[PixelMap]] = {
@@ -201,8 +203,7 @@ def create_map(name: str, **options: Any) -> PixelMap:
     torch.Size([1, 64, 4, 6])
     """
     if name not in MAPS:
-        near = get_close_matches(name, MAPS, n=1)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        hint = did_you_mean(name, MAPS)
         raise ConfigError("unknown_map", f"no map '{name}'{hint}; there are: {', '.join(MAPS)}")
     try:
         return MAPS[name](**options)

@@ -32,7 +32,7 @@ def co_occurrence(grey: Tensor, offset: Offset) -> Tensor:
         offset: rows (0 or more) and columns from a pixel to its partner.
 
     Returns:
-        (B, 256, 256) int64; every pair is counted in both orders.
+        (B, 256, 256) int32; every pair is counted in both orders.
 
     >>> counts = co_occurrence(torch.tensor([[[[0, 0, 5]]]], dtype=torch.uint8), (0, 1))[0]
     >>> counts[0, 0].item(), counts[0, 5].item(), counts[5, 0].item(), counts.sum().item()
@@ -41,11 +41,12 @@ def co_occurrence(grey: Tensor, offset: Offset) -> Tensor:
     batch, _, height, width = grey.shape
     down, across = offset
     left, right = max(0, -across), max(0, across)
-    image = torch.arange(batch, device=grey.device, dtype=torch.int32).view(batch, 1, 1) * LEVELS**2
-    one = grey[:, 0, : height - down, left : width - right].int()
-    other = grey[:, 0, down:, right : width - left].int()
-    pairs = (one * LEVELS).add_(other).add_(image)
-    counts = torch.bincount(pairs.flatten(), minlength=batch * LEVELS**2).view(batch, LEVELS, LEVELS)
+    one = grey[:, 0, : height - down, left : width - right].long()
+    other = grey[:, 0, down:, right : width - left]
+    pairs = one.mul_(LEVELS).add_(other).flatten(1)
+    counts = torch.zeros(batch, LEVELS**2, dtype=torch.int32, device=grey.device)
+    single = torch.ones(1, 1, dtype=torch.int32, device=grey.device).expand_as(pairs)
+    counts = counts.scatter_add(1, pairs, single).view(batch, LEVELS, LEVELS)
     return counts + counts.mT
 
 

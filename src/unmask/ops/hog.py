@@ -29,7 +29,7 @@ def oriented_histograms(grey: Tensor, cell: int, orientations: int = 9) -> Tenso
     part = (slice(None), slice(rows * cell), slice(columns * cell))
     across = F.pad(grey[..., 2:] - grey[..., :-2], (1, 1))[:, 0][part]
     down = F.pad(grey[..., 2:, :] - grey[..., :-2, :], (0, 0, 1, 1))[:, 0][part]
-    magnitude = torch.hypot(across, down)
+    magnitude = (across.square() + down.square()).sqrt()
     turn = torch.atan2(down, across).mul(orientations / math.pi)  # in parts, -orientations .. orientations
     row = torch.arange(rows * cell, device=grey.device) // cell * columns
     first = (row[:, None] + torch.arange(columns * cell, device=grey.device) // cell) * parts + orientations

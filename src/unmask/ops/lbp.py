@@ -93,7 +93,6 @@ def pattern_histogram(patterns: Tensor) -> Tensor:
     [0.25, 0.75]
     """
     batch, channels, height, width = patterns.shape
-    planes = torch.arange(batch * channels, device=patterns.device, dtype=torch.int32) * PATTERNS
-    found = patterns.reshape(batch * channels, -1).int() + planes[:, None]
-    counts = torch.bincount(found.flatten(), minlength=PATTERNS * batch * channels)
-    return counts.view(batch, channels, PATTERNS).float() / (height * width)
+    one = torch.ones(1, 1, 1, dtype=torch.int32, device=patterns.device).expand(batch, channels, height * width)
+    counts = torch.zeros(batch, channels, PATTERNS, dtype=torch.int32, device=patterns.device)
+    return counts.scatter_add(2, patterns.flatten(2).long(), one).float() / (height * width)

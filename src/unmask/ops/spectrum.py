@@ -76,9 +76,10 @@ def radial_power(grey: Tensor, bins: int) -> Tensor:
     plane = grey[:, 0] - grey[:, 0].mean((1, 2), keepdim=True)
     spectrum: Tensor = torch.fft.rfft2(plane * hann2d(height, width, grey.device), norm="ortho")
     power = spectrum.real.square() + spectrum.imag.square()  # (B, H, W // 2 + 1)
-    down = torch.fft.fftfreq(height, device=grey.device)
-    across = torch.fft.rfftfreq(width, device=grey.device)
-    radius = torch.hypot(down[:, None], across)
+    row = torch.arange(height, device=grey.device)
+    down = torch.minimum(row, height - row) / height  # cycles per pixel, without sign
+    across = torch.arange(width // 2 + 1, device=grey.device) / width
+    radius = (down.square()[:, None] + across.square()).sqrt()
     # On the edge of two steps a frequency belongs to the upper one, on every device.
     which = (radius * (bins * 2**0.5) + 1e-4).long().clamp_max(bins - 1).flatten()
     twice = torch.full_like(across, 2.0)  # the half that a real image repeats
@@ -86,5 +87,7 @@ def radial_power(grey: Tensor, bins: int) -> Tensor:
     if width % 2 == 0:
         twice[-1] = 1
     weight = twice.expand(height, -1).flatten()
-    sums = power.new_zeros(grey.shape[0], bins).index_add(1, which, power.flatten(1) * weight)
-    return sums / weight.new_zeros(bins).index_add(0, which, weight)
+    sums = power.new_zeros(grey.shape[0], bins).scatter_add(
+        1, which.expand(grey.shape[0], -1), power.flatten(1) * weight
+    )
+    return sums / weight.new_zeros(bins).scatter_add(0, which, weight)
