@@ -72,12 +72,12 @@ def test_the_graph_head_is_blind_to_a_still_clip_and_points_at_what_moves() -> N
 
 
 def learnt(reads: Literal["steps", "frames"]) -> float:
-    """AUC over 120 new clips after 100 steps on maps (8, 5, 5): noise, and one place of fakes anew in every frame."""
+    """AUC over 120 new clips after 100 steps on maps (8, 8, 8): noise, and one place of fakes anew in every frame."""
     torch.manual_seed(0)
     label = (torch.arange(240) % 2).float()
-    maps = torch.randn(240, 1, 8, 5, 5) + 0.15 * torch.randn(240, 6, 8, 5, 5)
+    maps = torch.randn(240, 1, 8, 8, 8) + 0.15 * torch.randn(240, 6, 8, 8, 8)
     changes = torch.randn(240, 6, 8) * label.view(-1, 1, 1) + torch.randn(240, 1, 8) * (1 - label.view(-1, 1, 1))
-    maps[torch.arange(240), :, :, torch.randint(5, (240,)), torch.randint(5, (240,))] = changes  # any frame looks alike
+    maps[torch.arange(240), :, :, torch.randint(8, (240,)), torch.randint(8, (240,))] = changes  # any frame looks alike
     head = LSTMHead(8, 8, 1, 0.0, reads)
     last = torch.nn.Linear(head.features, 1)
     optimizer = torch.optim.AdamW([*head.parameters(), *last.parameters()], lr=1e-2)
