@@ -46,6 +46,34 @@ def test_names_batch_and_autocast(name: str) -> None:
     assert not (found[0] == found[1]).all()
 
 
+class Several(torch.nn.Module):
+    """Descriptors side by side: one export for all."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.descriptors = torch.nn.ModuleList(create_descriptor(name) for name in names)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(each(image) for each in self.descriptors)
+
+
+@pytest.mark.parametrize(
+    "names", [("lbp",), pytest.param(("fft", "noise", "hog", "glcm", "colour", "dct", "npr"), marks=pytest.mark.slow)]
+)
+def test_onnx_agrees_for_any_batch(names: tuple[str, ...]) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    descriptors = Several(names).eval()
+    batch = torch.export.Dim("batch")
+    image = photos()
+    program = torch.onnx.export(descriptors, (image[:2],), dynamo=True, dynamic_shapes=({0: batch},), verbose=False)
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    for some in (image[:1], torch.cat([image, torch.full_like(image[:1], 0.5)])):  # the last is flat: nan on both sides
+        found = session.run(None, {session.get_inputs()[0].name: some.numpy()})
+        for name, ours, theirs in zip(names, descriptors(some), found, strict=True):
+            np.testing.assert_allclose(theirs, ours, atol=1e-4, rtol=1e-4, err_msg=name)
+
+
 def test_what_a_flat_image_leaves_undefined_is_nan() -> None:
     flat = torch.full((1, 3, 128, 128), 0.5)
     for name in ("noise", "npr", "colour"):
