@@ -61,6 +61,7 @@ def main() -> None:
         for name, values in maps_of(detector, sample.image[None]).items():
             size = sample.image.shape[-2:]
             large = F.interpolate(values, size, mode="bilinear", align_corners=False)[0, 0].numpy()
+            large = (large - large.min()) / max(float(np.ptp(large)), 1e-12)  # the order is all that counts
             peak = np.unravel_index(int(large.argmax()), large.shape)
             found.setdefault(name, []).append((float(pixel_auc(large[None], truth[None])[0]), float(truth[peak] > 0)))
         if len(areas) == args.samples:

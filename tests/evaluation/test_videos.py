@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from unmask.analysis import videos as scoring
 from unmask.analysis.analyzer import load_analyzer
+from unmask.analysis.video_scoring import score_video
 from unmask.analysis.videos import score_frames
 from unmask.cli.main import main
 from unmask.core.errors import DataError
@@ -25,7 +26,6 @@ from unmask.data.clips import as_videos
 from unmask.data.faces import FaceFinder, read_boxes, write_boxes
 from unmask.data.flicker import FlickerConfig, smooth_still, write_flicker
 from unmask.data.manifest import Row, read_manifest, write_manifest
-from unmask.detectors.video_scoring import score_video
 from unmask.detectors.weights import load_weights, save_weights
 from unmask.detectors.zoo import create_detector
 from unmask.evaluation.matching import Matching

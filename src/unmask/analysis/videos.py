@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from unmask.analysis.judge import Bench, judge
+from unmask.analysis.video_scoring import CLIPS, VideoScore, middle_frames, score_video
 from unmask.core.errors import DataError
 from unmask.core.files import real_path, sha256_file
 from unmask.core.types import Face, UInt8Image
@@ -18,7 +19,6 @@ from unmask.data.faces import FaceFinder
 from unmask.data.intake import Decoded, decode
 from unmask.data.sources import SUFFIXES
 from unmask.detectors.base import AnyDetector
-from unmask.detectors.video_scoring import CLIPS, VideoScore, middle_frames, score_video
 from unmask.evaluation.matching import scale_face
 from unmask.reports.evidence import Evidence
 
@@ -45,7 +45,7 @@ def score_frames(
         prepare: done to every frame first.
 
     Raises:
-        UnmaskError: see :func:`unmask.detectors.video_scoring.score_video`, and the codes of files that cannot be used.
+        UnmaskError: see :func:`unmask.analysis.video_scoring.score_video`, and the codes of files that cannot be used.
     """
     middles = set(middle_frames(len(files), detector.config.view.frames, clips))
     kept: dict[int, Decoded] = {}

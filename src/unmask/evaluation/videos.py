@@ -11,6 +11,7 @@ import numpy as np
 
 from unmask.analysis.analyzer import Analyzer
 from unmask.analysis.judge import judge
+from unmask.analysis.video_scoring import CLIPS, middle_frames
 from unmask.analysis.videos import score_frames
 from unmask.core.errors import DataError, UnmaskError
 from unmask.core.files import real_path
@@ -20,7 +21,6 @@ from unmask.data.faces import FaceFinder
 from unmask.data.intake import decode
 from unmask.data.manifest import Row
 from unmask.detectors.base import AnyDetector
-from unmask.detectors.video_scoring import CLIPS, middle_frames
 from unmask.evaluation.matching import Matching
 from unmask.evaluation.scoring import DetectorScorer, Item, Record
 from unmask.metrics.video import Videos
@@ -105,7 +105,7 @@ def score_videos(
     clips: int = CLIPS,
     progress: Progress | None = None,
 ) -> Videos:
-    """The mean logit of each video's windows; see :func:`unmask.detectors.video_scoring.score_video`.
+    """The mean logit of each video's windows; see :func:`unmask.analysis.video_scoring.score_video`.
 
     Videos that are too short, and those with a frame that cannot be used, are named in the log and left out.
 
