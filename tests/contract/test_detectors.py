@@ -53,7 +53,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "dropout": 0.0,
     },
     "clmf_tiny": {"view": {"size": 64}, "dropout": 0.0},
-    "temporal": {"view": {"size": 64, "frames": 2}, "stages": 2, "width": 16, "dropout": 0.0},
+    "temporal": {"view": {"size": 64, "frames": 3}, "stages": 2, "width": 16, "dropout": 0.0},
     "temporal_tiny": {"view": {"size": 64, "frames": 2}, "dropout": 0.0},
     "fused": {
         "view": {"size": 64},
