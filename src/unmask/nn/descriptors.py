@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ _RGB = ("red", "green", "blue")
 _BINS = 64
 
 
-class PixelDescriptor(nn.Module):
+class PixelDescriptor(nn.Module, ABC):
     """A vector of named entries per image of (B, 3, H, W) RGB in [0, 1], on any device, without trainable parameters.
 
     Float32, also under autocast. An entry that an image leaves undefined (the kurtosis of a flat image) is nan, never
@@ -39,9 +40,9 @@ class PixelDescriptor(nn.Module):
         with torch.autocast(image.device.type, enabled=False):
             return self.compute(image.float())
 
+    @abstractmethod
     def compute(self, image: Tensor) -> Tensor:
         """The entries of float32 images, outside autocast."""
-        raise NotImplementedError
 
 
 class NoiseStatistics(PixelDescriptor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from unmask.ops.srm import luma
 from unmask.ops.wavelets import wavelet_filters
 
 
-class PixelMap(nn.Module):
+class PixelMap(nn.Module, ABC):
     """A map of fixed channels over (B, 3, H, W) RGB in [0, 1], on any device, without trainable parameters.
 
     The map is float32 (B, ``channels``, H / ``stride``, W / ``stride``), of order 1, also under autocast. A subclass
@@ -36,9 +37,9 @@ class PixelMap(nn.Module):
         with torch.autocast(image.device.type, enabled=False):
             return self.compute(image.float())
 
+    @abstractmethod
     def compute(self, image: Tensor) -> Tensor:
         """The map of a float32 image, outside autocast."""
-        raise NotImplementedError
 
 
 class RGB(PixelMap):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
@@ -17,7 +18,7 @@ class Fused(NamedTuple):
     """(B, N, K): how far each stream was let in, from 0 to 1; None where the strategy has no such number."""
 
 
-class FeatureFusion(nn.Module):
+class FeatureFusion(nn.Module, ABC):
     """K streams of tokens to one: (B, N, D_i) each to (B, N, dim).
 
     All streams have the same N: 1 for vectors, the cells of aligned maps otherwise (:func:`tokens_of`).
@@ -44,9 +45,9 @@ class FeatureFusion(nn.Module):
         if not self.dims or min(*self.dims, dim) < 1:
             raise ValueError(f"fusion needs at least one stream and positive widths, got dims={self.dims}, dim={dim}")
 
+    @abstractmethod
     def fuse(self, streams: Sequence[Tensor]) -> Fused:
         """The fused tokens and how far each stream was let in."""
-        raise NotImplementedError
 
     def forward(self, streams: Sequence[Tensor]) -> Tensor:
         """K tensors (B, N, D_i) to (B, N, dim).

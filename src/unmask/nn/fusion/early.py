@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from unmask.core.errors import ConfigError
 
 
-class EarlyFusion(nn.Module):
+class EarlyFusion(nn.Module, ABC):
     """K maps (B, C_i, H_i, W_i) to one (B, ``out_channels``, H, W).
 
     Maps of a coarser stride are first enlarged (bilinear) to the finest one's size.
@@ -57,9 +58,9 @@ class EarlyFusion(nn.Module):
             for x in maps
         ]
 
+    @abstractmethod
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """K maps to one."""
-        raise NotImplementedError
 
 
 class ConcatChannels(EarlyFusion):
