@@ -15,12 +15,12 @@ from unmask.analysis.analyzer import load_analyzer
 from unmask.cli.main import main
 from unmask.core.errors import ConfigError, DataError
 from unmask.core.types import Face
-from unmask.data.faces import write_boxes
+from unmask.data.faces import scale_face, write_boxes
 from unmask.data.intake import decode
 from unmask.data.manifest import Row, read_manifest, write_manifest
 from unmask.data.masks import read_mask
 from unmask.evaluation import scoring
-from unmask.evaluation.matching import Matching, scale_face, scale_mask
+from unmask.evaluation.matching import Matching, scale_mask
 from unmask.evaluation.run import choose_split, evaluate_detector
 
 N = 6

@@ -15,11 +15,10 @@ from unmask.core.types import Face, UInt8Image
 from unmask.core.verdict import Verdict
 from unmask.data.benchmarks.tree import natural
 from unmask.data.clips import frames_hash
-from unmask.data.faces import FaceFinder
+from unmask.data.faces import FaceFinder, scale_face
 from unmask.data.intake import Decoded, decode
 from unmask.data.sources import SUFFIXES
 from unmask.detectors.base import AnyDetector
-from unmask.evaluation.matching import scale_face
 from unmask.reports.evidence import Evidence
 
 Frames = Sequence[str | Path]

@@ -124,6 +124,16 @@ def square_around(face: Face, margin: float) -> tuple[int, int, int, int]:
     return left, top, left + side, top + side
 
 
+def scale_face(face: Face, before: tuple[int, ...], after: tuple[int, ...]) -> Face:
+    """A face of an image at the size of another, shapes (H, W, ...)."""
+    if before[:2] == after[:2]:
+        return face
+    y, x = after[0] / before[0], after[1] / before[1]
+    x1, y1, x2, y2 = face.box
+    points = None if face.points is None else tuple((px * x, py * y) for px, py in face.points)
+    return Face((x1 * x, y1 * y, x2 * x, y2 * y), face.score, points)
+
+
 def write_boxes(path: str | Path, boxes: Mapping[str, Sequence[Face]]) -> None:
     """Write faces by image path as ``.csv`` or ``.parquet``, one row per face, columns :data:`COLUMNS`.
 

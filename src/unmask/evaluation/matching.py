@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from unmask.core.errors import ConfigError
-from unmask.core.types import Face, FloatMap
+from unmask.core.types import FloatMap
 from unmask.data.intake import Decoded, decode
 
 
@@ -66,13 +66,3 @@ def scale_mask(mask: FloatMap, shape: tuple[int, int]) -> FloatMap:
     how = cv2.INTER_AREA if shape[0] < mask.shape[0] else cv2.INTER_LINEAR
     resized: FloatMap = cv2.resize(mask, shape[::-1], interpolation=how).astype(np.float32).clip(0.0, 1.0)
     return resized
-
-
-def scale_face(face: Face, before: tuple[int, ...], after: tuple[int, ...]) -> Face:
-    """A given face box at the size of the matched image; shapes are (H, W, ...)."""
-    if before[:2] == after[:2]:
-        return face
-    y, x = after[0] / before[0], after[1] / before[1]
-    x1, y1, x2, y2 = face.box
-    points = None if face.points is None else tuple((px * x, py * y) for px, py in face.points)
-    return Face((x1 * x, y1 * y, x2 * x, y2 * y), face.score, points)

@@ -18,13 +18,13 @@ from unmask.core.errors import UnmaskError
 from unmask.core.files import real_path
 from unmask.core.types import Face, FloatMap
 from unmask.core.verdict import Verdict
-from unmask.data.faces import FaceFinder
+from unmask.data.faces import FaceFinder, scale_face
 from unmask.data.intake import Decoded, decode
 from unmask.data.manifest import Row
 from unmask.data.masks import read_mask
 from unmask.data.shortcuts import blur_score, metadata_features
 from unmask.detectors.scoring import ImageScore, score_images
-from unmask.evaluation.matching import Matching, scale_face, scale_mask
+from unmask.evaluation.matching import Matching, scale_mask
 from unmask.evaluation.predictions import PIXEL
 from unmask.evaluation.unfinished import Answer, Unfinished
 from unmask.metrics.pixel import pixel_metrics
