@@ -34,8 +34,6 @@ from unmask.cli import evaluate_editing
 if TYPE_CHECKING:
     from unmask.evaluation.run import Evaluation
 
-_SHOWN = 10
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
@@ -64,11 +62,10 @@ def run(args: argparse.Namespace) -> int:
     """Score, measure, write."""
     import json
 
+    from unmask.cli.unfinished import resumable, show_errors
     from unmask.core.errors import ConfigError
     from unmask.evaluation.matching import Matching
     from unmask.evaluation.output import check_out, write_evaluation
-    from unmask.evaluation.unfinished import UNFINISHED
-    from unmask.reports.facts import printable
 
     if args.editing:
         if args.calibrate_on is not None:
@@ -85,34 +82,21 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("bad_config", "--calibrate-on goes with --scores: weights bring their own thresholds")
     matching = Matching(args.size, args.jpeg_quality)
     check_out(args.out, resumes=True)
-    unfinished = args.out / UNFINISHED
-    if unfinished.exists():
-        print(f"unmask evaluate: going on with what {unfinished} holds", file=sys.stderr)
     about = {
         "name": Path(args.detector or args.scores).stem,
         "command": shlex.join(["unmask", *sys.argv[1:]]),
         "data": str(args.data or args.scores),
         "boxes": None if args.boxes is None else str(args.boxes),
     }
-    try:
+    with resumable(args.out) as unfinished:
         evaluation = (_scores if args.scores else _detector)(args, matching, about, unfinished)
         content = write_evaluation(args.out, evaluation)
-    except KeyboardInterrupt:
-        if unfinished.exists():
-            print(
-                f"\nunmask evaluate: {unfinished} keeps what was scored; the same command goes on from there",
-                file=sys.stderr,
-            )
-        raise
     if args.json:
         print(json.dumps(content, allow_nan=False))
     else:
         show(evaluation)
         print(f"report: {args.out / 'report.html'}")
-    for error in evaluation.errors[:_SHOWN]:
-        print(printable(f"error [{error.code}]: {error.path}: {error.message}"), file=sys.stderr)
-    if len(evaluation.errors) > _SHOWN:
-        print(f"... and {len(evaluation.errors) - _SHOWN} more in metrics.json", file=sys.stderr)
+    show_errors(evaluation.errors, "metrics.json")
     return 1 if evaluation.errors else 0
 
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_SHOWN = 10
 OPTIONS = ("edits", "severities", "limit", "calibration")
 """Arguments that mean nothing without ``--editing``."""
 
@@ -40,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from unmask.analysis.analyzer import load_analyzer
     from unmask.analysis.stability import make_plan
     from unmask.cli.progress import progress_bar
+    from unmask.cli.unfinished import resumable, show_errors
     from unmask.core.errors import ConfigError
     from unmask.data.faces import read_boxes
     from unmask.evaluation.editing import calibration_rows, limit_rows, run_editing
@@ -47,8 +47,6 @@ def run(args: argparse.Namespace) -> int:
     from unmask.evaluation.matching import Matching
     from unmask.evaluation.output import check_out
     from unmask.evaluation.run import choose_split, read_rows
-    from unmask.evaluation.unfinished import UNFINISHED
-    from unmask.reports.facts import printable
 
     if args.detector is None or args.data is None or args.scores is not None:
         raise ConfigError("bad_config", "--editing needs a detector and images: unmask evaluate WEIGHTS --data SOURCE")
@@ -57,9 +55,6 @@ def run(args: argparse.Namespace) -> int:
     plan = make_plan(args.edits, args.severities or (1, 3, 5))
     matching = Matching(args.size, args.jpeg_quality)
     check_out(args.out, resumes=True)
-    unfinished = args.out / UNFINISHED
-    if unfinished.exists():
-        print(f"unmask evaluate: going on with what {unfinished} holds", file=sys.stderr)
     analyzer = load_analyzer(args.detector, device=args.device)
     with progress_bar("reading images") as progress:
         rows, problems = read_rows(args.data, progress)
@@ -74,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         "calibration": None if args.calibration is None else str(args.calibration),
         "limit": args.limit,
     }
-    try:
+    with resumable(args.out) as unfinished:
         with progress_bar("judging edits") as progress:
             edited, calibration = run_editing(
                 analyzer,
@@ -90,20 +85,12 @@ def run(args: argparse.Namespace) -> int:
                 progress=progress,
             )
         content = write_editing(args.out, edited, calibration, seed=args.seed)
-    except KeyboardInterrupt:
-        if unfinished.exists():
-            print(
-                f"\nunmask evaluate: {unfinished} keeps what was scored; the same command goes on from there",
-                file=sys.stderr,
-            )
-        raise
     if args.json:
         print(json.dumps(content, allow_nan=False))
     else:
         show(content)
         print(f"report: {args.out / 'report.html'}")
-    for error in edited.errors[:_SHOWN]:
-        print(printable(f"error [{error.code}]: {error.path}: {error.message}"), file=sys.stderr)
+    show_errors(edited.errors, "editing.json")
     return 1 if edited.errors else 0
 
 

@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -42,9 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read, study, write, summarise."""
     from unmask.cli.progress import progress_bar
-    from unmask.core.files import sha256_file
-    from unmask.core.version import __version__
-    from unmask.evaluation.output import check_out, machine
+    from unmask.cli.study import study_facts
+    from unmask.evaluation.output import check_out
     from unmask.features.table import read_features
     from unmask.studies.feature_output import write_study
     from unmask.studies.feature_rows import keep_fakes, study_rows
@@ -59,17 +56,7 @@ def run(args: argparse.Namespace) -> int:
     data = study_rows(tables, features=args.features, fakes=args.fakes, count=args.folds, seed=args.seed)
     with progress_bar("studying") as progress:
         content = study_features(data, test=test, seed=args.seed, progress=progress)
-    files = [*args.tables, *([args.test] if args.test else [])]
-    about = {
-        "name": ", ".join(path.stem for path in args.tables),
-        "command": shlex.join(["unmask", *sys.argv[1:]]),
-        "files": "; ".join(f"{path} sha256 {sha256_file(path)[:16]}" for path in files),
-        "extracted": str(data.table.about.get("command", "")),
-        "extracted_from": str(data.table.about.get("data_sha256", "")),
-        "machine": machine(),
-        "processor_seconds": round(time.process_time() - start, 1),
-        "version": __version__,
-    }
+    about = study_facts(args.tables, data.table, start, [args.test] if args.test else [])
     whole = write_study(args.out, about, content)
     if args.json:
         print(json.dumps(whole, allow_nan=False))

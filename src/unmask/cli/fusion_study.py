@@ -22,8 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -47,10 +45,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read, study, write, summarise."""
     from unmask.cli.progress import progress_bar
-    from unmask.core.files import sha256_file
-    from unmask.core.version import __version__
+    from unmask.cli.study import study_facts
     from unmask.data.faces import read_boxes
-    from unmask.evaluation.output import check_out, machine
+    from unmask.evaluation.output import check_out
     from unmask.features.table import read_features
     from unmask.studies.feature_rows import study_rows
     from unmask.studies.fusion_maps import MapSettings, check_maps, face_views
@@ -71,15 +68,7 @@ def run(args: argparse.Namespace) -> int:
     with progress_bar("studying") as progress:
         study = FusionStudy(data, methods, maps, images, seeds=args.seeds, seed=args.seed, progress=progress)
         content = study.run()
-    about = {
-        "name": ", ".join(path.stem for path in args.tables),
-        "command": shlex.join(["unmask", *sys.argv[1:]]),
-        "files": "; ".join(f"{path} sha256 {sha256_file(path)[:16]}" for path in args.tables),
-        "extracted": str(data.table.about.get("command", "")),
-        "machine": machine(),
-        "processor_seconds": round(time.process_time() - start, 1),
-        "version": __version__,
-    }
+    about = study_facts(args.tables, data.table, start)
     whole = write_fusion_study(args.out, about, content, study)
     if args.json:
         print(json.dumps(whole, allow_nan=False))
