@@ -284,7 +284,9 @@ def test_card_lists_stages_and_departures(capsys: pytest.CaptureFixture[str]) ->
         [1, 16 * 2**i, 32 // 2**i, 32 // 2**i] for i in range(4)
     ]
     assert {"encoder.haft.0", "encoder.fusion.3", "mask_head"} <= set(modules)
-    assert modules["encoder.stages.3"]["gflops"] > 0 and facts["parameters"] > sum(facts["trainable"].values())
+    assert modules["encoder.stages.3"]["gflops"] > 0 and facts["trainable"]
+    fixed = sum(p.numel() for p in create_detector("auranet_tiny").parameters() if not p.requires_grad)
+    assert fixed > 0 and facts["parameters"] == fixed + sum(facts["trainable"].values())
     readme = Path(__file__).parents[2] / "src/unmask/detectors/auranet/README.md"
     assert facts["departures"] and readme.is_file()
     assert dataclasses.asdict(TINY)["dims"] == (16, 32, 64, 128)

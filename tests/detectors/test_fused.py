@@ -109,7 +109,7 @@ def test_descriptors_alone_export(tmp_path: Path) -> None:
     from unmask.export.onnx import export_onnx
 
     torch.manual_seed(0)
-    config = FusedConfig(maps=(), descriptors=("lbp", "fft", "glcm"), dim=8)
+    config = FusedConfig(maps=(), descriptors=("npr", "dct", "lbp", "fft", "glcm"), dim=8)
     detector = FusedDetector(config).eval()
     certificate = export_onnx(detector, tmp_path / "model.onnx", size=(64, 64), dynamic=True)
     assert certificate.verdict == "PASS", certificate.outputs
