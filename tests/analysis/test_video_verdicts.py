@@ -59,6 +59,7 @@ def test_every_folder_of_frames_gets_a_verdict(
             logits = torch.cat([detector.eval()(frames[None, s : s + 3]).logits for s in range(3)])
         assert said["score"] == pytest.approx(float(logits.mean().sigmoid()), abs=1e-5)
         assert said["verdict"] == "fake" and said["sha256"] == frames_hash([sha256_file(f) for f in files])
+        assert said["reasons"][0].startswith(f"video: {len(files)} frames, of which ")
         (face,) = said["faces"]
         assert face["box"] == [19.5, 19.5, 84.5, 84.5] and face["score"] is None
     page = (tmp_path / "report" / "report.html").read_text()
