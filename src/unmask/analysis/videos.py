@@ -79,8 +79,10 @@ def examine_video(
     found, decoded = score_frames(bench.members[0].detector, files, boxes, finder)
     verdict, evidence = judge(bench, name, decoded, found.faces, [found.score])
     shown = Path(files[found.middle]).name
-    told = f"video: {len(files)} frames, of which {shown} stands for all where a picture, a face or a file is shown; "
+    told = (
+        f"video: {len(files)} frames, of which {shown} stands for all where a picture, a face or a file is shown; "
         "the score is that of the mean of the clips' logits, the SHA-256 that of all frames' hashes"
+    )
     digest = frames_hash([sha256_file(path) for path in files])
     return replace(verdict, sha256=digest, reasons=(told, *verdict.reasons)), evidence
 
