@@ -239,7 +239,7 @@ def test_everything_is_written_and_says_what_was_measured(whole: Path) -> None:
     assert [e["code"] for e in found["errors"]] == ["not_an_image"]
     assert found["clean"]["n_real"] == found["clean"]["n_fake"] == N and len(found["benign"]) == 4
     assert found["malicious"][1]["manipulation"] == "square"
-    assert found["malicious"][1]["oracle"]["0.05"]["reason"].startswith("unresolvable: 4 real images")
+    assert found["malicious"][1]["oracle"]["0.05"]["reason"].startswith("unresolvable: 4 reals")
     with (whole / "stability.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2 * N
     with (whole / "editing.csv").open() as file:

@@ -53,6 +53,6 @@ def test_scores_that_are_no_probabilities_have_none(metric):
     found = metric([-3.0, 2.0], [0, 1])
     assert math.isnan(found.value)
     assert "not probabilities" in found.reason
-    assert metric([], []).reason == "no images"
+    assert metric([], []).reason == "nothing there"
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         reliability([-3.0, 2.0], [0, 1])

@@ -140,7 +140,7 @@ def test_small_samples_are_unresolvable():
     ranked = split_scores(random.random(400), np.arange(400) < 101)  # 299 reals
     found = far_at_frr(ranked, 0.01)
     assert math.isnan(found.value)
-    assert found.reason == "unresolvable: 299 real images, FRR 0.01 needs 300"
+    assert found.reason == "unresolvable: 299 reals, FRR 0.01 needs 300"
     assert far_at_frr(ranked, 0.05).reason == ""
 
 
@@ -149,8 +149,8 @@ def test_small_samples_are_unresolvable():
 def test_one_class_is_nan_with_a_reason(metric, label):
     found = metric(split_scores([0.2, 0.8], [label, label]))
     assert math.isnan(found.value)
-    assert found.reason == f"no {'real' if label else 'fake'} images"
-    assert metric(split_scores([], [])).reason == "no real and no fake images"
+    assert found.reason == f"no {'reals' if label else 'fakes'}"
+    assert metric(split_scores([], [])).reason == "no reals and no fakes"
 
 
 def test_bad_input_is_refused():

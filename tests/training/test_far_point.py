@@ -28,5 +28,5 @@ def test_fakes_do_not_move_it_and_their_share_beyond_is_told() -> None:
     assert point["threshold"] == far_point(reals, np.zeros(200))["threshold"] == pytest.approx(reals[198])
     assert point["fakes"] == 0.75 and point["n"] == 200
     few = far_point(reals[:98], np.zeros(98))
-    assert few["threshold"] is None and "98 real images, 99 are needed" in few["reason"]
+    assert few["threshold"] is None and "98 reals, 99 are needed" in few["reason"]
     assert far_point(reals[:99], np.zeros(99))["threshold"] == reals[98]

@@ -74,7 +74,7 @@ def show(content: dict[str, Any]) -> None:
             console.print(Text(f"  {line}"))
     kind = "single images (no file names groups)" if content["unit"] == "image" else "groups"
     console.print(
-        Text(f"\n{content['n_real']} real and {content['n_fake']} fake images; {content['n_groups']} {kind}", "dim")
+        Text(f"\n{content['n_real']} reals and {content['n_fake']} fakes; {content['n_groups']} {kind}", "dim")
     )
     if content["n_unscored"]:
         console.print(Text(f"{content['n_unscored']} images without a score in at least one file are left out", "dim"))

@@ -96,7 +96,7 @@ def compare(paths: Sequence[str | Path], *, seed: int = 0) -> dict[str, Any]:
     if min((labels == 0).sum(), (labels == 1).sum()) < 2:
         raise DataError(
             "one_class",
-            f"a comparison needs two real and two fake images with a score in every file; "
+            f"a comparison needs two reals and two fakes with a score in every file; "
             f"there are {(labels == 0).sum()} real and {(labels == 1).sum()} fake",
         )
     described = []

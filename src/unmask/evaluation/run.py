@@ -233,14 +233,14 @@ def _measure(
     scored: Scored, about: Mapping[str, Any], problems: Sequence[FileError], seed: int, *, have_images: bool
 ) -> Evaluation:
     errors = [*problems, *scored.errors]
+    unit = about.get("unit", "images")
     if not scored.records:
-        unit = about.get("unit", "images")
         raise DataError("nothing_scored", f"none of the {unit} could be scored ({len(errors)} errors){_first(errors)}")
     for record, family in zip(scored.records, families(scored.rows), strict=True):
         record["family"] = family
     predictions = build(scored.records, about)
     if np.isnan(predictions["score"]).all():
-        raise DataError("nothing_scored", f"none of the {len(predictions)} images has a score (no face found?)")
+        raise DataError("nothing_scored", f"none of the {len(predictions)} {unit} has a score (no face found?)")
     features: npt.NDArray[np.float64] | None = scored.metadata if have_images else None
     if features is not None:
         predictions.columns["metadata"][:] = metadata_scores(features, scored.rows, seed)[0]

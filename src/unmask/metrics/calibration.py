@@ -61,7 +61,7 @@ def expected_calibration_error(scores: npt.ArrayLike, labels: npt.ArrayLike, bin
     """
     values, _ = check_scores(scores, labels)
     if not values.size:
-        return missing("no images")
+        return missing("nothing there")
     if not _probabilities(values):
         return missing(NOT_PROBABILITIES)
     table = reliability(scores, labels, bins)
@@ -77,7 +77,7 @@ def brier(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Measure:
     """
     values, fake = check_scores(scores, labels)
     if not values.size:
-        return missing("no images")
+        return missing("nothing there")
     if not _probabilities(values):
         return missing(NOT_PROBABILITIES)
     return Measure(float(np.mean((values.astype(np.float64) - fake) ** 2)))

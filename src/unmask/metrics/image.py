@@ -33,8 +33,8 @@ class Scores:
     @property
     def one_class(self) -> str:
         """Why nothing that needs both classes can be measured; empty when both are there."""
-        absent = [name for name, part in (("real", self.real), ("fake", self.fake)) if not part.size]
-        return f"no {' and no '.join(absent)} images" if absent else ""
+        absent = [name for name, part in (("reals", self.real), ("fakes", self.fake)) if not part.size]
+        return f"no {' and no '.join(absent)}" if absent else ""
 
 
 def check_scores(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, npt.NDArray[np.bool_]]:
@@ -105,7 +105,7 @@ def auc(scores: Scores) -> Measure:
 def average_precision(scores: Scores) -> Measure:
     """Average precision, the sum of (R_k - R_{k-1}) P_k over distinct thresholds, without interpolation."""
     if not scores.fake.size:
-        return missing("no fake images")
+        return missing("no fakes")
     true = scores.fake.size - np.searchsorted(scores.fake, scores.fake, side="left")
     false = scores.real.size - np.searchsorted(scores.real, scores.fake, side="left")
     return Measure(float(np.mean(true / (true + false))))
@@ -180,14 +180,14 @@ def threshold_at_frr(scores: Scores, frr: float) -> float:
     return _next_above(scores, float(scores.real[scores.real.size - 1 - allowed]))
 
 
-def unresolvable(n_real: int, frr: float) -> str:
-    """Why ``n_real`` images cannot carry an operating point at ``frr``; empty when they can (3 / frr of them).
+def unresolvable(n: int, rate: float, *, of: str = "reals", name: str = "FRR") -> str:
+    """Why ``n`` images or videos cannot carry an operating point at ``rate``; empty when they can (3 / rate of them).
 
     >>> unresolvable(300, 0.01), unresolvable(299, 0.01)
-    ('', 'unresolvable: 299 real images, FRR 0.01 needs 300')
+    ('', 'unresolvable: 299 reals, FRR 0.01 needs 300')
     """
-    needed = math.ceil(3.0 / frr - 1e-9)
-    return "" if n_real >= needed else f"unresolvable: {n_real} real images, FRR {frr:g} needs {needed}"
+    needed = math.ceil(3.0 / rate - 1e-9)
+    return "" if n >= needed else f"unresolvable: {n} {of}, {name} {rate:g} needs {needed}"
 
 
 def far_at_frr(scores: Scores, frr: float) -> Measure:
@@ -215,9 +215,9 @@ class Confusion:
     def measures(self) -> dict[str, Measure]:
         """Accuracy, balanced accuracy, precision, recall (TPR), F1, FRR and FAR, each with its reason when empty."""
         n_fake, n_real = self.tp + self.fn, self.fp + self.tn
-        both = "no images" if not n_fake + n_real else ("no real images" if n_fake else "no fake images")
-        recall = ratio(self.tp, n_fake, "no fake images")
-        frr = ratio(self.fp, n_real, "no real images")
+        both = "nothing there" if not n_fake + n_real else ("no reals" if n_fake else "no fakes")
+        recall = ratio(self.tp, n_fake, "no fakes")
+        frr = ratio(self.fp, n_real, "no reals")
         return {
             "accuracy": ratio(self.tp + self.tn, n_fake + n_real, both),
             "balanced_accuracy": (
@@ -225,9 +225,9 @@ class Confusion:
             ),
             "precision": ratio(self.tp, self.tp + self.fp, "nothing was called fake"),
             "recall": recall,
-            "f1": ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn, "no fake images and none called fake"),
+            "f1": ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn, "no fakes and none called fake"),
             "frr": frr,
-            "far": ratio(self.fn, n_fake, "no fake images"),
+            "far": ratio(self.fn, n_fake, "no fakes"),
         }
 
 

@@ -45,7 +45,7 @@ def image_metrics(
 
     >>> found = image_metrics([0.1, 0.9], [0, 1])
     >>> found["auc"].value, found["tpr@fpr=0.01"].reason
-    (1.0, 'unresolvable: 1 real images, FRR 0.01 needs 300')
+    (1.0, 'unresolvable: 1 reals, FRR 0.01 needs 300')
     """
     ranked = split_scores(scores if ranking is None else ranking, labels)
     found = {"auc": auc(ranked), "ap": average_precision(ranked), "eer": eer(ranked)}

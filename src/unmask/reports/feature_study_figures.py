@@ -163,7 +163,7 @@ def survival_figures(content: Mapping[str, Any]) -> list[Picture]:
     pictures = []
     for kind in dict.fromkeys(curve["degradation"] for curve in curves):
         seen = [cell for curve in curves if curve["degradation"] == kind for cell in curve["cells"]]
-        counts = f"{max(c['n_real'] for c in seen)} real and {max(c['n_fake'] for c in seen)} fake images"
+        counts = f"{max(c['n_real'] for c in seen)} reals and {max(c['n_fake'] for c in seen)} fakes"
         figure, axes = new_axes(f"{kind}: {counts}", "severity (0: as it is)", "AUC of unseen families", (4.8, 3.4))
         for name, colour in zip(shown, _LINES, strict=False):
             cells = [

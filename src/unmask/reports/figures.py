@@ -102,7 +102,7 @@ def pr_figure(scorers: Mapping[str, Values], labels: Values) -> Picture | None:
     axes.set_ylim(0, 1.02)
     axes.legend(loc="lower left", fontsize=8)
     return Picture(
-        "pr", "Precision and recall", "The grey line is the share of fakes among these images.", to_png(figure)
+        "pr", "Precision and recall", "The grey line is the share of fakes.", to_png(figure)
     )
 
 
@@ -112,7 +112,7 @@ def reliability_figure(scores: Values, labels: Values) -> Picture | None:
     if not known.any() or scores[known].min() < 0 or scores[known].max() > 1:
         return None
     table = reliability(scores[known], labels[known], bins=10)
-    figure, axes = new_axes("Calibration", "score: P(fake)", "share of fakes among images with this score")
+    figure, axes = new_axes("Calibration", "score: P(fake)", "share of fakes at this score")
     axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
     there = table.counts > 0
     axes.plot(table.mean_score[there], table.share_fake[there], color=COLOURS["detector"], linewidth=1.2)
@@ -121,7 +121,7 @@ def reliability_figure(scores: Values, labels: Values) -> Picture | None:
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.03, 1.03)
     axes.set_aspect("equal")
-    caption = "On the diagonal a score of 0.8 is right eight times out of ten; larger dots hold more images."
+    caption = "On the diagonal a score of 0.8 is right eight times out of ten; larger dots stand for more answers."
     return Picture("calibration", "Calibration", caption, to_png(figure))
 
 
@@ -132,7 +132,7 @@ def histogram_figure(scores: Values, labels: Values, thresholds: Mapping[str, fl
         return None
     low, high = float(scores[known].min()), float(scores[known].max())
     edges = np.linspace(0, 1, 31) if low >= 0 and high <= 1 else np.linspace(low, high + 1e-9, 31)
-    figure, axes = new_axes("Scores", "score", "images")
+    figure, axes = new_axes("Scores", "score", "count")
     for name, label, colour in (("real", 0, REAL), ("fake", 1, FAKE)):
         part = scores[known & (labels == label)]
         axes.hist(part, bins=edges.tolist(), color=colour, alpha=0.55, label=f"{name} ({len(part)})")

@@ -150,9 +150,7 @@ def _point(
     """
     scores, people = observed[own], len(np.unique(groups[own]))
     n = len(scores)
-    missing = unresolvable(n, target)
-    if side == "real":
-        missing = missing.replace("real images, FRR", "forged images, a rate of")
+    missing = unresolvable(n, target) if side == "fake" else unresolvable(n, target, of="forged images", name="a rate of")
     threshold, note = math.inf, ""
     if side == "fake" and missing and people + 1 >= 1 / target:
         missing, note = (
@@ -194,7 +192,7 @@ def far_point(nearest: npt.ArrayLike, labels: npt.ArrayLike, *, target: float = 
     reals = np.sort(x[~y])
     rank = math.ceil((len(reals) + 1) * (1 - target) - 1e-9)
     if rank > len(reals) or not len(reals):
-        reason = f"unresolvable: {len(reals)} real images, {math.ceil(1 / target - 1)} are needed for {target:g}"
+        reason = f"unresolvable: {len(reals)} reals, {math.ceil(1 / target - 1)} are needed for {target:g}"
         return {"threshold": None, "target": target, "n": len(reals), "fakes": None, "reason": reason}
     threshold = float(reals[rank - 1])
     beyond = float((x[y] > threshold).mean()) if y.any() else None
