@@ -14,7 +14,7 @@ class Measure(NamedTuple):
     >>> Measure(0.9, 0.8, 0.95).as_json()
     {'value': 0.9, 'low': 0.8, 'high': 0.95, 'reason': ''}
     >>> missing("no reals").as_json()
-    {'value': None, 'low': None, 'high': None, 'reason': 'no real images'}
+    {'value': None, 'low': None, 'high': None, 'reason': 'no reals'}
     """
 
     value: float

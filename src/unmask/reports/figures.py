@@ -101,9 +101,7 @@ def pr_figure(scorers: Mapping[str, Values], labels: Values) -> Picture | None:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
     axes.legend(loc="lower left", fontsize=8)
-    return Picture(
-        "pr", "Precision and recall", "The grey line is the share of fakes.", to_png(figure)
-    )
+    return Picture("pr", "Precision and recall", "The grey line is the share of fakes.", to_png(figure))
 
 
 def reliability_figure(scores: Values, labels: Values) -> Picture | None:

@@ -150,7 +150,9 @@ def _point(
     """
     scores, people = observed[own], len(np.unique(groups[own]))
     n = len(scores)
-    missing = unresolvable(n, target) if side == "fake" else unresolvable(n, target, of="forged images", name="a rate of")
+    missing = (
+        unresolvable(n, target) if side == "fake" else unresolvable(n, target, of="forged images", name="a rate of")
+    )
     threshold, note = math.inf, ""
     if side == "fake" and missing and people + 1 >= 1 / target:
         missing, note = (
