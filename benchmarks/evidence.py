@@ -43,8 +43,10 @@ from unmask.training.run import WEIGHTS, train
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 FINALISTS = 2
-DEVELOPMENT = ("fixtures-local", "people", "ffhq")
+EDITED = ("fixtures-local", "people", "ffhq")
 """Rows of benchmarks/weights.py; whole-image re-synthesis in them is left out, not these designs' question."""
+GENERATED = ("fixtures-generated", "ffhq-sd3", "ffhq-tpdne", "ffhq-nvlabs")
+"""Whole generated images against photos of another source: nobody was trained for them."""
 
 
 # Training ------------------------------------------------------------------------------------------------------------
@@ -206,7 +208,7 @@ def development(study: Study, args: argparse.Namespace) -> None:
     runs = [(r["option"], r["seed"], r["weights"]) for r in trained if r["option"] in chosen]
     rows = []
     for name in args.sets:
-        for option, seed, weights in [("shipped default", 0, "default"), *runs]:
+        for option, seed, weights in [("shipped default", 0, "default"), *(r for r in runs if r[1] < args.seeds)]:
             folder = args.out / "development" / f"{option.replace(' ', '_').replace(',', '')}-{seed}-{name}"
             found = measure(weights, name, folder, args.boxes)
             rows.append({"set": name, "option": option, "seed": seed, **found})
@@ -289,9 +291,10 @@ def main() -> int:
         verb.add_argument("out", type=Path)
     first.add_argument("--samples", type=int, default=4800, help="images per option and seed")
     first.add_argument("--pretrain-samples", type=int, default=4800)
-    first.add_argument("--seeds", type=int, default=3)
+    for verb in (first, second):
+        verb.add_argument("--seeds", type=int, default=3)
     second.add_argument("--boxes", type=Path, help="face boxes file; else faces are searched (slower)")
-    second.add_argument("--sets", nargs="*", choices=DEVELOPMENT, default=list(DEVELOPMENT))
+    second.add_argument("--sets", nargs="*", choices=(*EDITED, *GENERATED), default=list(EDITED))
     third.add_argument("--batch", type=int, default=16)
     for verb in (first, third):
         verb.add_argument("--options", nargs="*", help="only these options of the study")
