@@ -41,7 +41,7 @@ def test_the_json_line_holds_exactly_the_documented_keys(pair: Analyzer, portrai
     told = json.loads(pair(portrait).to_json())
     assert list(told) == [
         "path", "sha256", "status", "verdict", "kind", "score", "scores", "thresholds", "faces", "detector",
-        "weights_sha256", "reasons", "error", "stability",
+        "weights_sha256", "reasons", "error", "standing", "stability",
     ]  # fmt: skip
     assert list(told["scores"]) == ["edited", "generated"]
     assert list(told["thresholds"]) == ["fake", "real"]

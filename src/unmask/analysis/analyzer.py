@@ -14,6 +14,7 @@ import torch
 
 from unmask.analysis.combination import check_calibration, read_combination, read_threshold, read_thresholds
 from unmask.analysis.judge import Bench, judge
+from unmask.analysis.standing import read_held_out
 from unmask.analysis.videos import Frames, examine_video, frames_of
 from unmask.core.errors import ConfigError, UnmaskError, WeightsError
 from unmask.core.files import real_path, sha256_file
@@ -236,7 +237,8 @@ def load_analyzer(name_or_file: str | Path | None = None, *, device: str = "auto
     is_file = Path(name_or_file).suffix == ".safetensors"
     member = _member(card.detector if is_file else str(name_or_file), detector, card, place, clips=clips)
     thresholds = read_thresholds(card.thresholds, member.name)
-    return Analyzer(Bench(member.name, (member,), thresholds, None, member.sha256), place)
+    held_out = read_held_out(card.held_out, member.name)
+    return Analyzer(Bench(member.name, (member,), thresholds, None, member.sha256, held_out), place)
 
 
 def _combined(path: Path, device: str) -> Analyzer:
@@ -256,7 +258,8 @@ def _combined(path: Path, device: str) -> Analyzer:
     lines.append(f"{sha256_file(path)}  {path.name}\n")
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
     thresholds = read_thresholds(combination.thresholds, str(path))
-    return Analyzer(Bench(path.stem, members, thresholds, combination.calibration, digest), device)
+    held_out = read_held_out(combination.held_out, str(path))
+    return Analyzer(Bench(path.stem, members, thresholds, combination.calibration, digest, held_out), device)
 
 
 def _member(name: str, detector: AnyDetector, card: WeightsCard, device: str, *, clips: bool = False) -> Member:

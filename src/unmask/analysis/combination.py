@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from unmask.analysis.standing import read_held_out
 from unmask.core.config import build
 from unmask.core.errors import UnmaskError, WeightsError
 from unmask.core.verdict import Thresholds
@@ -83,6 +84,8 @@ class Combination:
     """Applied to the combined logit."""
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     """``fake`` and ``real``, on the calibrated combined score, and the counts behind them."""
+    held_out: Mapping[str, Any] = field(default_factory=dict)
+    """Calibrated combined scores of the images that set them: ``real``, ``fake``, ``groups``."""
 
 
 def read_combination(path: Path) -> Combination:
@@ -110,4 +113,5 @@ def read_combination(path: Path) -> Combination:
         raise WeightsError("bad_card", f"{path}: {error.message}") from error
     check_calibration(combination.calibration, str(path))
     read_thresholds(combination.thresholds, str(path))
+    read_held_out(combination.held_out, str(path))
     return combination

@@ -11,6 +11,7 @@ import numpy as np
 
 from unmask.analysis.combination import calibrated, combined_logit
 from unmask.analysis.domain import MIN_FACE, disagreement, is_small, is_unfamiliar, unfamiliar, warnings
+from unmask.analysis.standing import HeldOut
 from unmask.core.errors import UnmaskError
 from unmask.core.types import Face, FloatMap
 from unmask.core.verdict import FaceVerdict, Kind, Scores, Thresholds, Verdict, VerdictName
@@ -36,6 +37,8 @@ class Bench:
     calibration: Calibration | None
     """Of the combined logit; None for a single member, which brings its own."""
     weights_sha256: str
+    held_out: HeldOut | None = None
+    """Scores of held-out images that an image's score is compared with."""
 
     def logit(self, logits: Sequence[float | None]) -> float | None:
         """What the last calibration reads, from one logit per member; a member that saw nothing (None) is left out."""
@@ -119,6 +122,7 @@ def judge(
             *disagreement(results),
             *_remarks(bench, faces),
         ),
+        standing=None if bench.held_out is None else bench.held_out.standing(score),
     )
     return answer, Evidence(decoded, faces, results, heatmap, cut, last)
 

@@ -159,17 +159,22 @@ def _tell(out: Path, answers: Mapping[str, Answer]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from unmask.reports.verdict_page import REALS_THIS_HIGH, reals_this_high
+
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("image", "truth", "verdict", "score", "mask IoU", ""):
-        table.add_column(name, justify="right" if name in ("score", "mask IoU") else "left", no_wrap=True)
+    numbers = ("score", "reals this high", "mask IoU")
+    for name in ("image", "truth", "verdict", *numbers, ""):
+        table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
     for name, (verdict, _, iou) in answers.items():
         truth = "real" if name == "original" else "fake"
         said = verdict.verdict or "error"
         settled = "right" if said == truth else "wrong" if said in ("real", "fake") else "not settled"
         score = "" if verdict.score is None else f"{verdict.score:.3f}"
-        table.add_row(f"{name}.png", truth, said, score, "" if iou is None else f"{iou:.2f}", settled)
+        overlap = "" if iou is None else f"{iou:.2f}"
+        table.add_row(f"{name}.png", truth, said, score, reals_this_high(verdict), overlap, settled)
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
+    console.print(f"reals this high: {REALS_THIS_HIGH}.")
     console.print("mask IoU: overlap of the marked pixels with the forged ones, 1 = the same, 0 = nothing shared.")
     console.print("One portrait shows how the tool works, not how good it is.")
     console.print(f"picture: {out / 'overview.png'}\nreport:  {out / 'report' / 'report.html'}", markup=False)

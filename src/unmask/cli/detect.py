@@ -171,7 +171,7 @@ class _Table:
 
     def add(self, result: Result) -> None:
         from unmask.reports.facts import printable
-        from unmask.reports.verdict_page import marked_share, scope
+        from unmask.reports.verdict_page import marked_share, reals_this_high, scope
 
         verdict, evidence = result
         area = marked_share(evidence) if verdict.verdict in ("fake", "uncertain") else None
@@ -181,6 +181,7 @@ class _Table:
                 verdict.verdict or "error",
                 scope(verdict),
                 "" if verdict.score is None else f"{verdict.score:.3f}",
+                reals_this_high(verdict),
                 "" if area is None else f"{100 * area:.1f} %",
                 "" if verdict.error else str(len(verdict.faces)),
                 *(_stable_cells(verdict) if self._stable else ()),
@@ -197,17 +198,21 @@ class _Table:
         from rich.table import Table
         from rich.text import Text
 
+        from unmask.reports.verdict_page import REALS_THIS_HIGH
+
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("file", overflow="fold")
         for name in ("verdict", ""):
             table.add_column(name, no_wrap=True)
         extra = ("stable", "range", "mask") if self._stable else ()
-        for name in ("score", "forged area", "faces", *extra):
+        for name in ("score", "reals this high", "forged area", "faces", *extra):
             table.add_column(name, justify="right", no_wrap=True)
         for path, outcome, *rest in self._rows:
             table.add_row(Text(path), Text(outcome, _COLOURS[outcome]), *map(Text, rest))
         console = Console(highlight=False)
         console.print(table)
+        if any(row[4] for row in self._rows):
+            console.print(Text(f"reals this high: {REALS_THIS_HIGH}", "dim"))
         for note, count in self._notes.most_common(_NOTES):
             times = f" ({count} files)" if count > 1 else ""
             console.print(Text(f"- {note}{times}", "dim"))

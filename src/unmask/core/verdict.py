@@ -99,6 +99,28 @@ class Stability:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A share of held-out images, with its 95 % Clopper-Pearson limits (images taken as independent)."""
+
+    count: int
+    n: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many held-out images, of people that the weights never learned from, score at least as high as this one."""
+
+    real: Share
+    """Of genuine photos: what the score of a genuine photo reaches by chance."""
+    fake: Share
+    """Of forgeries."""
+    groups: int
+    """People (or videos) they come from."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer for one file. :meth:`to_json` is the line that ``unmask detect --json`` prints."""
 
@@ -121,6 +143,8 @@ class Verdict:
     reasons: tuple[str, ...]
     """``"code: plain words"``: what intake did to the pixels, and why the verdict is weaker than the score."""
     error: ErrorInfo | None = None
+    standing: Standing | None = None
+    """The score among those of held-out images; None without a score, or where the weights carry none."""
     stability: Stability | None = None
     """Where it was asked for (``--stability``)."""
 

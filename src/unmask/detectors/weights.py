@@ -47,6 +47,8 @@ class WeightsCard:
     calibration: Calibration = field(default_factory=Calibration)
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     """``fake``, ``real`` (calibrated scores, or null = unresolvable), ``mask`` (mask probability), and counts."""
+    held_out: Mapping[str, Any] = field(default_factory=dict)
+    """Calibrated scores of the images that set them: ``real``, ``fake`` (ascending), ``groups``."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     """Hashes of manifests and counts."""

@@ -203,7 +203,9 @@ def evaluate_scores(
         _, logits = np.array([values[row.path] for row in part]).T
         fit = calibrate(logits, [row.label for row in part], families(part), seed=seed)
         thresholds = Thresholds(fit.fake.threshold, fit.real.threshold)
-        facts |= fit.to_meta() | {"calibrated_on": {"split": calibrate_on, "n": len(part)}}
+        meta = fit.to_meta()
+        facts |= {key: meta[key] for key in ("calibration", "thresholds")}
+        facts |= {"calibrated_on": {"split": calibrate_on, "n": len(part)}}
         values = {path: (float(fit.apply(logit)), logit) for path, (_, logit) in values.items()}
     have_images = all(Path(row.path).is_file() for row in reported)
     if have_images:

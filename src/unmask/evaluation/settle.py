@@ -111,7 +111,7 @@ def settle(
     return {**found, **meta["thresholds"]}
 
 
-_REPLACED = ("calibration", "thresholds", "metrics", "config", "answers", "sha256", "format")
+_REPLACED = ("calibration", "thresholds", "held_out", "metrics", "config", "answers", "sha256", "format")
 
 
 def read_view(look: str, view: ViewConfig) -> ViewConfig:

@@ -174,11 +174,11 @@ def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> t
     >>> [round(limit, 4) for limit in clopper_pearson(0, 300)]
     [0.0, 0.0122]
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv  # the quantiles of a beta distribution; scipy.stats takes long to import
 
     if not n:
         return NAN, NAN
     tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, successes, n - successes + 1)) if successes else 0.0
-    high = float(beta.ppf(1 - tail, successes + 1, n - successes)) if successes < n else 1.0
+    low = float(betaincinv(successes, n - successes + 1, tail)) if successes else 0.0
+    high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
     return low, high

@@ -149,6 +149,14 @@ def scope(verdict: Verdict) -> str:
     return verdict.kind or ""
 
 
+REALS_THIS_HIGH = "held-out genuine photos, of people the weights never learned from, that score at least as high"
+
+
+def reals_this_high(verdict: Verdict) -> str:
+    """How many held-out genuine photos score at least as high, of how many; empty where that is not known."""
+    return "" if verdict.standing is None else f"{verdict.standing.real.count} of {verdict.standing.real.n}"
+
+
 def marked_share(evidence: Evidence | None) -> float | None:
     """Share of the whole image marked as forged; None when nothing loaded localizes."""
     if evidence is None or evidence.heatmap is None:

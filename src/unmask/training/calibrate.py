@@ -58,6 +58,11 @@ class Calibration:
     """``fake`` at or above: at most ``target`` of the validation reals are called fake."""
     real: OperatingPoint
     """``real`` only below: at most ``target`` of the validation fakes are called real."""
+    held_out: tuple[Floats, Floats]
+    """Calibrated scores of the reals and of the fakes it was fitted on, ascending. Their order is that of the logits,
+    whatever was fitted: a further image may be placed among them."""
+    groups: int
+    """People (or videos) those come from."""
     reason: str = ""
     """Not empty when the fit itself is doubtful."""
 
@@ -66,7 +71,7 @@ class Calibration:
         return _sigmoid(self.scale * np.asarray(logits, np.float64) + self.offset)
 
     def to_meta(self, mask: float | None = None) -> dict[str, Any]:
-        """The ``calibration`` and ``thresholds`` entries of a weights card; ``mask``: the mask threshold."""
+        """The card's entries ``calibration``, ``thresholds`` and ``held_out``; ``mask``: the mask threshold."""
         return {
             "calibration": {"scale": self.scale, "offset": self.offset},
             "thresholds": {
@@ -77,6 +82,7 @@ class Calibration:
                 "fake_point": asdict(self.fake),
                 "real_point": asdict(self.real),
             },
+            "held_out": {"real": self.held_out[0].tolist(), "fake": self.held_out[1].tolist(), "groups": self.groups},
         }
 
 
@@ -246,4 +252,6 @@ def calibrate(
     scores = out_of_fold(x, y, groups, folds=folds, seed=seed)
     fake = _point(scores, ~y, g, false_rejection, "fake")
     real = _point(scores, y, g, missed, "real")
-    return Calibration(scale, offset, fake, real, doubtful)
+    final = _sigmoid(scale * x + offset).round(6)
+    held_out = np.sort(final[~y]), np.sort(final[y])
+    return Calibration(scale, offset, fake, real, held_out, len(np.unique(g)), doubtful)
