@@ -88,7 +88,10 @@ def test_the_zoo_of_bad_files(run, zoo: Path) -> None:  # type: ignore[no-untype
     assert told["16_no_face.png"]["verdict"] == told["15_one_pixel.png"]["verdict"] == "uncertain"
 
 
-def test_good_files_give_exit_code_0_whatever_the_verdict(run, portrait: Path) -> None:  # type: ignore[no-untyped-def]
+def test_good_files_give_exit_code_0_whatever_the_verdict(  # type: ignore[no-untyped-def]
+    run, portrait: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # else a long name goes on in the next line
     code, out, err = run(portrait)
     assert code == 0 and not err
     assert "portrait.jpg" in out and "open_question" in out

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _COLOURS = {"fake": "bold red", "real": "green", "uncertain": "yellow", "error": "dim"}
 _NOTES = 12
+_PLACED = 6
+"""The cell of a row that says how many genuine photos score as high."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -181,9 +183,9 @@ class _Table:
                 verdict.verdict or "error",
                 scope(verdict),
                 "" if verdict.score is None else f"{verdict.score:.3f}",
-                reals_this_high(verdict),
                 "" if area is None else f"{100 * area:.1f} %",
                 "" if verdict.error else str(len(verdict.faces)),
+                reals_this_high(verdict),
                 *(_stable_cells(verdict) if self._stable else ()),
             )
         )
@@ -204,14 +206,16 @@ class _Table:
         table.add_column("file", overflow="fold")
         for name in ("verdict", ""):
             table.add_column(name, no_wrap=True)
+        placed = any(row[_PLACED] for row in self._rows)
         extra = ("stable", "range", "mask") if self._stable else ()
-        for name in ("score", "reals this high", "forged area", "faces", *extra):
-            table.add_column(name, justify="right", no_wrap=True)
-        for path, outcome, *rest in self._rows:
+        for name in ("score", "forged\narea", "faces", *(("reals\nthis high",) if placed else ()), *extra):
+            table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
+        for row in self._rows:
+            path, outcome, *rest = row if placed else (*row[:_PLACED], *row[_PLACED + 1 :])
             table.add_row(Text(path), Text(outcome, _COLOURS[outcome]), *map(Text, rest))
         console = Console(highlight=False)
         console.print(table)
-        if any(row[4] for row in self._rows):
+        if placed:
             console.print(Text(f"reals this high: {REALS_THIS_HIGH}", "dim"))
         for note, count in self._notes.most_common(_NOTES):
             times = f" ({count} files)" if count > 1 else ""
