@@ -126,7 +126,7 @@ def _overview(forgeries: Mapping[str, Forged], answers: Mapping[str, Answer]) ->
 
     from unmask.core.types import ViewConfig
     from unmask.data.views import views
-    from unmask.reports.verdict_page import overlay_pixels
+    from unmask.reports.verdict_page import overlay_pixels, reals_this_high
 
     step = _SIDE + _GAP
     sheet = Image.new("RGB", (3 * step - _GAP, _BAR + len(forgeries) * step - _GAP), "white")
@@ -148,7 +148,8 @@ def _overview(forgeries: Mapping[str, Forged], answers: Mapping[str, Answer]) ->
         top = _BAR + row * step
         for column, picture in enumerate((photo, marked.convert("RGB"), Image.fromarray(truth))):
             sheet.paste(picture, (column * step, top))
-        notes = (KINDS[kind], f"{verdict.verdict} {verdict.score or 0:.2f}")
+        reals = reals_this_high(verdict)
+        notes = (KINDS[kind], f"{verdict.verdict} {verdict.score or 0:.2f}" + (f", {reals} reals" if reals else ""))
         for column, note in enumerate(notes):
             place = (column * step + 8, top + _SIDE - 8)
             pen.text(place, note, fill="white", stroke_fill="black", stroke_width=2, anchor="ls", font_size=15)
@@ -162,16 +163,16 @@ def _tell(out: Path, answers: Mapping[str, Answer]) -> None:
     from unmask.reports.verdict_page import REALS_THIS_HIGH, reals_this_high
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    numbers = ("score", "reals this high", "mask IoU")
-    for name in ("image", "truth", "verdict", *numbers, ""):
-        table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
+    numbers = ("score", "reals\nthis high", "mask\nIoU")
+    for name in ("image", "verdict", *numbers, ""):
+        table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True, vertical="bottom")
     for name, (verdict, _, iou) in answers.items():
         truth = "real" if name == "original" else "fake"
         said = verdict.verdict or "error"
         settled = "right" if said == truth else "wrong" if said in ("real", "fake") else "not settled"
         score = "" if verdict.score is None else f"{verdict.score:.3f}"
         overlap = "" if iou is None else f"{iou:.2f}"
-        table.add_row(f"{name}.png", truth, said, score, reals_this_high(verdict), overlap, settled)
+        table.add_row(f"{name}.png", said, score, reals_this_high(verdict), overlap, settled)
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print(f"reals this high: {REALS_THIS_HIGH}.")

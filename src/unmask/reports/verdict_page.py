@@ -99,6 +99,8 @@ class FilePanel:
     folder: str
     name: str
     verdict: Verdict
+    unit: str
+    """What the weights answer for: ``photos`` or ``videos``."""
     scope: str
     """See :func:`scope`."""
     reasons: tuple[str, ...]
@@ -129,6 +131,8 @@ class Row:
     scope: str
     """See :func:`scope`."""
     score: float | None
+    reals: str
+    """See :func:`reals_this_high`."""
     area: float | None
     faces: int
     thumbnail: str
@@ -179,6 +183,7 @@ def row(number: int, verdict: Verdict, evidence: Evidence | None, *, thumbnail: 
         note=printable(note),
         scope=scope(verdict),
         score=verdict.score,
+        reals=reals_this_high(verdict),
         area=marked_share(evidence),
         faces=len(verdict.faces),
         thumbnail=thumb,
@@ -205,6 +210,7 @@ def panel(number: int, verdict: Verdict, evidence: Evidence) -> FilePanel:
         folder=folder,
         name=name,
         verdict=verdict,
+        unit="videos" if evidence.results[0][0].detector.input_kind == "clip" else "photos",
         scope=scope(verdict),
         reasons=tuple(map(printable, verdict.reasons)),
         picture=_picture(photo, small, evidence.mask_threshold),
