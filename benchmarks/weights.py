@@ -15,11 +15,13 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from unmask.analysis.analyzer import load_analyzer
 from unmask.cli.main import main as unmask
 from unmask.evaluation.predictions import read_predictions
 from unmask.metrics.suite import image_metrics
@@ -98,6 +100,31 @@ def edits_only(folder: Path) -> str:
     return "| " + " | ".join([*cells, f"{decided}/{len(part)}"]) + " |"
 
 
+PLACES = (0, 1, 8)
+"""Of the held-out reals: none, one, or about 5 % score as high."""
+
+
+def standings(folders: dict[str, Path]) -> Iterator[str]:
+    """How many reals and local edits of each set stand where at most so many held-out reals do."""
+    held_out = load_analyzer(device="cpu").bench.held_out
+    if held_out is None:
+        return
+    heads = [f"{label}, at most {n} of {len(held_out.real)}" for n in PLACES for label in ("reals", "edits")]
+    yield f"| set | {' | '.join(heads)} |\n{'|---' * (len(heads) + 1)}|"
+    for name, folder in folders.items():
+        table = read_predictions(folder / "predictions.parquet")
+        part = table.take(table["manipulation"].astype(str) != "resynthesis").scored
+        found = [
+            (held_out.standing(float(score)), label) for score, label in zip(part["score"], part["label"], strict=True)
+        ]
+        cells = []
+        for most in PLACES:
+            for label in (0, 1):
+                mine = [at.real.count <= most for at, truth in found if at is not None and truth == label]
+                cells.append(f"{sum(mine)} of {len(mine)}")
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
@@ -119,6 +146,7 @@ def main() -> None:
             print(line(row["name"], row))
         if any(row["name"] == "resynthesis" for row in content["rows"]):
             print(edits_only(folder))
+    print("\n" + "\n".join(standings({name: args.out / name for name in args.only})))
 
 
 if __name__ == "__main__":
