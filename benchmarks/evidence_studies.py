@@ -148,6 +148,7 @@ STUDIES = {
             **{f"early fusion {name}": parts(fusion=name) for name in EARLY},
             **{f"without {term}": without(term) for term in TERMS},
             "bce for cascade_label": Option({"losses.cascade_label": 0.0, "losses.bce": 1.0}),
+            "mask_dice for cascade_mask": Option({"losses.cascade_mask": 0.0, "losses.mask_dice": 1.0}),
             "answer global": parts(answer="global"),
             "literal": Option(
                 parts(answer="global", region_weights="area").changes
