@@ -105,11 +105,11 @@ PLACES = (0, 1, 8)
 
 
 def standings(folders: dict[str, Path]) -> Iterator[str]:
-    """How many reals and local edits of each set stand where at most so many held-out reals do."""
+    """How many reals and fakes (no whole re-syntheses) of each set stand where at most so many held-out reals do."""
     held_out = load_analyzer(device="cpu").bench.held_out
     if held_out is None:
         return
-    heads = [f"{label}, at most {n} of {len(held_out.real)}" for n in PLACES for label in ("reals", "edits")]
+    heads = [f"{label}, at most {n} of {len(held_out.real)}" for n in PLACES for label in ("reals", "fakes")]
     yield f"| set | {' | '.join(heads)} |\n{'|---' * (len(heads) + 1)}|"
     for name, folder in folders.items():
         table = read_predictions(folder / "predictions.parquet")

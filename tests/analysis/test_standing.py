@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from unmask.analysis.analyzer import load_analyzer
 from unmask.analysis.standing import HeldOut, read_held_out
+from unmask.cli.main import main
 from unmask.core.errors import WeightsError
 from unmask.training.calibrate import calibrate
 
@@ -63,7 +64,9 @@ def test_a_damaged_record_is_an_error(bad: dict[str, object]) -> None:
     assert error.value.code == "bad_card" and "card.json" in error.value.message
 
 
-def test_a_card_brings_it_to_the_answer(tiny_weights: Path, portrait: Path, tmp_path: Path) -> None:
+def test_a_card_brings_it_to_the_answer(
+    tiny_weights: Path, portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for file in tiny_weights.glob("*.safetensors"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
         (tmp_path / file.name).with_suffix(".json").write_bytes(file.with_suffix(".json").read_bytes())
@@ -74,3 +77,8 @@ def test_a_card_brings_it_to_the_answer(tiny_weights: Path, portrait: Path, tmp_
     assert found.standing is not None and found.score is not None and 0 < found.score < 1
     assert (found.standing.real.count, found.standing.fake.count, found.standing.groups) == (1, 1, 2)
     assert json.loads(found.to_json())["standing"]["real"]["n"] == 3
+    command = ["detect", str(portrait), "--detector", str(tmp_path / "pair.json"), "--report", str(tmp_path / "report")]
+    assert main(command) == 0
+    assert "1 of 3" in capsys.readouterr().out
+    page = " ".join((tmp_path / "report" / "report.html").read_text(encoding="utf-8").split())
+    assert "Of 3 genuine photos held out, <b>1</b> scores at least as high" in page

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 _COLOURS = {"fake": "bold red", "real": "green", "uncertain": "yellow", "error": "dim"}
 _NOTES = 12
-_PLACED = 6
-"""The cell of a row that says how many genuine photos score as high."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         failed = _loop(analyzer, inputs, boxes, report, _print_json, stable=args.stability, quiet=sys.stdout.isatty())
     else:
-        table = _Table(stable=args.stability)
+        table = _Table(stable=args.stability, placed=analyzer.bench.held_out is not None)
         try:
             failed = _loop(analyzer, inputs, boxes, report, table.add, stable=args.stability)
         finally:
@@ -166,8 +164,8 @@ def _print_json(result: Result) -> None:
 class _Table:
     """Rows for people, shown once at the end (also when the run is interrupted)."""
 
-    def __init__(self, stable: bool = False) -> None:
-        self._stable = stable
+    def __init__(self, stable: bool, placed: bool) -> None:
+        self._stable, self._placed = stable, placed
         self._rows: list[tuple[str, ...]] = []
         self._notes: Counter[str] = Counter()
 
@@ -185,7 +183,7 @@ class _Table:
                 "" if verdict.score is None else f"{verdict.score:.3f}",
                 "" if area is None else f"{100 * area:.1f} %",
                 "" if verdict.error else str(len(verdict.faces)),
-                reals_this_high(verdict),
+                *([reals_this_high(verdict)] if self._placed else ()),
                 *(_stable_cells(verdict) if self._stable else ()),
             )
         )
@@ -206,16 +204,14 @@ class _Table:
         table.add_column("file", overflow="fold")
         for name in ("verdict", ""):
             table.add_column(name, no_wrap=True)
-        placed = any(row[_PLACED] for row in self._rows)
         extra = ("stable", "range", "mask") if self._stable else ()
-        for name in ("score", "forged\narea", "faces", *(("reals\nthis high",) if placed else ()), *extra):
+        for name in ("score", "forged\narea", "faces", *(("reals\nthis high",) if self._placed else ()), *extra):
             table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
-        for row in self._rows:
-            path, outcome, *rest = row if placed else (*row[:_PLACED], *row[_PLACED + 1 :])
+        for path, outcome, *rest in self._rows:
             table.add_row(Text(path), Text(outcome, _COLOURS[outcome]), *map(Text, rest))
         console = Console(highlight=False)
         console.print(table)
-        if placed:
+        if self._placed:
             console.print(Text(f"reals this high: {REALS_THIS_HIGH}", "dim"))
         for note, count in self._notes.most_common(_NOTES):
             times = f" ({count} files)" if count > 1 else ""
