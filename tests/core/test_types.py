@@ -63,7 +63,7 @@ def test_clips_are_stacked_like_images() -> None:
     clip = image().expand(4, 3, 8, 8)
     batch = collate([Sample(clip, 1, mask=torch.ones(4, 1, 8, 8)), Sample(clip, 0)])
     assert batch.is_clip and not collate([Sample(image(), 0)]).is_clip and Sample(clip, 0).is_clip
-    assert batch.image.shape == batch.pair.shape == (2, 4, 3, 8, 8) and batch.mask.shape == (2, 4, 1, 8, 8)
+    assert batch.image.shape == (2, 4, 3, 8, 8) and batch.mask.shape == (2, 4, 1, 8, 8) and batch.pair.shape == (2, 0)
     assert batch.mask_valid.tolist() == [True, False] and batch.channels_last() is batch
     assert collate([Sample(image(), 0)]).channels_last().image.is_contiguous(memory_format=torch.channels_last)
     with pytest.raises(RuntimeError):

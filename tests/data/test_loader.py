@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from dataclasses import dataclass
@@ -71,6 +72,19 @@ def test_workers_do_not_change_the_batches_nor_the_random_state() -> None:
     assert alone.skipped == helped.skipped == 4
     assert torch.equal(before, torch.get_rng_state())
     assert not same(list(make_loader(stream, 4, epoch=2)), list(make_loader(stream, 4, epoch=3)))
+
+
+class Paired(Noise):
+    def sample(self, epoch: int, position: int) -> Sample | None:
+        found = super().sample(epoch, position)
+        return found and dataclasses.replace(found, pair=found.image)
+
+
+def test_counterparts_stay_behind_where_nobody_reads_them() -> None:
+    with_pairs, without = (list(make_loader(Paired(8), 4, epoch=0, pairs=pairs)) for pairs in (True, False))
+    assert same(with_pairs, without)
+    assert all(torch.equal(b.pair, b.image) and b.pair_valid.all() for b in with_pairs)
+    assert all(b.pair.shape == (4, 0) and not b.pair_valid.any() for b in without)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

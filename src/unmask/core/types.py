@@ -7,6 +7,7 @@ pixels of the upright image, with x to the right and y down.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -130,7 +131,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Samples stacked; absent masks and pairs are zeros with their ``*_valid`` flag off."""
+    """Samples stacked; absent masks, and pairs beside others, are zeros with their ``*_valid`` flag off."""
 
     image: Tensor
     """(B, 3, H, W) float32 RGB in [0, 1]; clips are (B, T, 3, H, W)."""
@@ -141,7 +142,7 @@ class Batch:
     mask_valid: Tensor
     """(B,) bool."""
     pair: Tensor
-    """Like ``image``, the real counterpart."""
+    """Like ``image``, the real counterpart; (B, 0) when none is known."""
     pair_valid: Tensor
     """(B,) bool."""
     group: tuple[str, ...] = ()
@@ -165,18 +166,15 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with every tensor on ``device``."""
-        return Batch(
-            self.image.to(device, non_blocking=True),
-            self.label.to(device, non_blocking=True),
-            self.mask.to(device, non_blocking=True),
-            self.mask_valid.to(device, non_blocking=True),
-            self.pair.to(device, non_blocking=True),
-            self.pair_valid.to(device, non_blocking=True),
-            self.group,
-            self.source,
-            self.manipulation,
-            self.path,
-        )
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which a GPU copies while the program goes on."""
+        return self._with_tensors(Tensor.pin_memory)
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        names = ("image", "label", "mask", "mask_valid", "pair", "pair_valid")
+        return dataclasses.replace(self, **{name: change(getattr(self, name)) for name in names})
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -190,7 +188,7 @@ def collate(samples: list[Sample]) -> Batch:
     if not samples:
         raise ValueError("cannot collate an empty list of samples")
     blank_mask = torch.zeros_like(samples[0].image[..., :1, :, :])
-    blank_pair = torch.zeros_like(samples[0].image)
+    blank_pair = torch.zeros_like(samples[0].image if any(s.pair is not None for s in samples) else torch.empty(0))
     return Batch(
         image=torch.stack([s.image for s in samples]),
         label=torch.tensor([float(s.label) for s in samples]),

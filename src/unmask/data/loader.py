@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -49,10 +50,13 @@ class _Fetched(NamedTuple):
 class _Batches(Dataset[_Fetched]):
     """Batch index to batch; runs in the workers."""
 
-    def __init__(self, stream: SampleStream, epoch: int, batch_size: int, rank: int, world_size: int) -> None:
+    def __init__(
+        self, stream: SampleStream, epoch: int, batch_size: int, rank: int, world_size: int, pairs: bool
+    ) -> None:
         self.stream = stream
         self.epoch = epoch
         self.batch_size = batch_size
+        self.pairs = pairs
         self.rank = rank
         self.world_size = world_size
 
@@ -77,7 +81,7 @@ class _Batches(Dataset[_Fetched]):
             if sample is None:
                 skipped.append(position)
             else:
-                samples.append(sample)
+                samples.append(sample if self.pairs else replace(sample, pair=None))
         try:
             return _Fetched(collate(samples) if samples else None, tuple(skipped))
         except (RuntimeError, ValueError) as error:
@@ -92,7 +96,7 @@ def _identity(fetched: Any) -> Any:
 class BatchLoader(Iterator[Batch]):
     """Batches of one epoch, in order; made by :func:`make_loader`."""
 
-    def __init__(self, batches: _Batches, start_batch: int, workers: int) -> None:
+    def __init__(self, batches: _Batches, start_batch: int, workers: int, pin: bool) -> None:
         self.next_batch = start_batch
         """Index of the batch that comes next: give it to ``make_loader(start_batch=...)`` to go on from here."""
         self.skipped = 0
@@ -107,6 +111,7 @@ class BatchLoader(Iterator[Batch]):
             collate_fn=_identity,
             worker_init_fn=quiet_worker if workers else None,
             multiprocessing_context=clean_context() if workers else None,
+            pin_memory=pin,
             generator=torch.Generator(),  # its own, so that the process's random state is left alone
         )
         self._iterator: Iterator[_Fetched] | None = iter(loader)
@@ -164,6 +169,8 @@ def make_loader(
     workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
+    pairs: bool = True,
+    pin: bool = False,
 ) -> BatchLoader:
     """Batches of one epoch from ``start_batch`` on, bit-identical for any number of worker processes.
 
@@ -176,6 +183,8 @@ def make_loader(
         workers: processes that make samples; 0 = this process.
         rank: this process among ``world_size`` that share each epoch without overlap.
         world_size: number of such processes.
+        pairs: bring the real counterparts; without them a batch is little more than half as large.
+        pin: put batches into page-locked memory, which a GPU copies from by itself.
 
     Raises:
         ValueError: a count is out of range.
@@ -187,8 +196,8 @@ def make_loader(
         raise ValueError(f"need batch_size >= 1, workers >= 0, start_batch >= 0, 0 <= rank < world_size; got {given}")
     if len(stream) == 0:
         raise DataError("nothing_readable", "the stream has no samples")
-    batches = _Batches(stream, epoch, batch_size, rank, world_size)
+    batches = _Batches(stream, epoch, batch_size, rank, world_size, pairs)
     if len(batches) == 0:
         need = batch_size * world_size
         raise DataError("too_few", f"{len(stream)} positions are too few for {world_size} ranks: one step needs {need}")
-    return BatchLoader(batches, start_batch, workers)
+    return BatchLoader(batches, start_batch, workers, pin)

@@ -79,6 +79,8 @@ class Detector(nn.Module, Generic[C]):
 
     config_class: ClassVar[type[DetectorConfig]] = DetectorConfig
     input_kind: ClassVar[InputKind] = "image"
+    uses_pairs: ClassVar[bool] = False
+    """True when :meth:`forward_train` reads the real counterparts, ``Batch.pair``; others are not given any."""
 
     def __init__(
         self,

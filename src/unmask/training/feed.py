@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-
-import torch
 
 from unmask.core.types import Batch, Sample
 from unmask.data.loader import SampleStream, make_loader
@@ -30,8 +27,4 @@ class Endless:
 
 def hold(stream: SampleStream, count: int, batch_size: int, workers: int) -> list[Batch]:
     """The first ``count`` samples as batches in memory, without real counterparts (validation does not read them)."""
-    loader = make_loader(Endless(stream, count), batch_size, epoch=0, workers=workers)
-    return [
-        dataclasses.replace(b, pair=torch.empty(len(b), 0), pair_valid=torch.zeros(len(b), dtype=torch.bool))
-        for b in loader
-    ]
+    return list(make_loader(Endless(stream, count), batch_size, epoch=0, workers=workers, pairs=False))

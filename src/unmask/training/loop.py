@@ -224,6 +224,8 @@ class Trainer:
             workers=recipe.workers,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
+            pairs=self.detector.uses_pairs,
+            pin=self.fabric.device.type == "cuda",
         )
         unreadable = p.unreadable
         try:

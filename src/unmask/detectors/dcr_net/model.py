@@ -45,6 +45,7 @@ class DCRNet(Detector[DCRNetConfig]):
     """
 
     config_class: ClassVar[type[DetectorConfig]] = DCRNetConfig
+    uses_pairs: ClassVar[bool] = True
 
     def __init__(self, config: DCRNetConfig) -> None:
         extractor = Extractor(config)
