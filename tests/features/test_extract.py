@@ -156,12 +156,16 @@ def test_a_degradation_is_the_same_draw_for_every_image_and_only_if_asked(
     rows: list[Row], boxes: dict[str, list[Face]]
 ) -> None:
     image = decode(Path(rows[0].path)).pixels
-    noisy = [measuring.degraded(image + np.uint8(k), None, "noise", 3, 7)[0].astype(int) - image - k for k in (0, 1)]
+    noisy = [
+        measuring.degraded(Subject(image + np.uint8(k)), "noise", 3, 7).image.astype(int) - image - k for k in (0, 1)
+    ]
     middle = (image > 60) & (image < 190)  # where nothing is clipped
     assert (noisy[0][middle] == noisy[1][middle]).all() and noisy[0].std() > 5
     face = Face((80, 60, 160, 170))
-    assert measuring.degraded(image, face, "", 0, 7) == (image, face)
-    cropped, moved = measuring.degraded(image, face, "crop", 5, 7)
+    subject = Subject(image, face)
+    assert measuring.degraded(subject, "", 0, 7) is subject
+    seen = measuring.degraded(subject, "crop", 5, 7)
+    cropped, moved = seen.image, seen.face
     assert moved is not None and cropped.shape[0] < 256
     x, y = round(moved.box[0]), round(moved.box[1])
     assert (cropped[y : y + 40, x : x + 40] == image[60:100, 80:120]).all()  # the face went with its pixels

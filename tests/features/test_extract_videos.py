@@ -145,9 +145,10 @@ def test_processes_and_degradations_change_nothing_else(
     )
     assert alone.rows["degradation"].tolist() == ["", "jpeg", "crop"] * 2
     assert alone.values["patch_graph"].tobytes() == helped.values["patch_graph"].tobytes()
-    seen = [measuring.degraded(frame, boxes[rows[2].path][0], "crop", 3, 0) for frame in pixels(rows[:FRAMES])]
-    cropped = tuple(frame for frame, _ in seen)
-    (expected,) = PatchGraph().measure([Subject(cropped[2], seen[2][1], frames=cropped)])
+    face = boxes[rows[2].path][0]
+    seen = [measuring.degraded(Subject(frame, face), "crop", 3, 0) for frame in pixels(rows[:FRAMES])]
+    cropped = tuple(subject.image for subject in seen)
+    (expected,) = PatchGraph().measure([Subject(cropped[2], seen[2].face, frames=cropped)])
     assert np.array_equal(alone.values["patch_graph"][2], expected.values)  # type: ignore[arg-type]
 
 

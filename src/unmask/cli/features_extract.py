@@ -3,6 +3,7 @@
   unmask features extract manifest.csv --out features.parquet
   unmask features extract photos/ --features lbp npr fft --boxes boxes.csv --out features.parquet
   unmask features extract val.csv --degrade jpeg:1,3,5 blur --sample 200 --out degraded.parquet
+  unmask features extract val.csv --landmarks mediapipe.csv --features corneal head_pose --out given.parquet
   unmask features extract frames.csv --videos --features patch_graph hog_correlation --out clips.parquet
 
 SOURCE is a manifest (.parquet, .csv) or a folder whose folders real/ and fake/ give the labels (`unmask data index`
@@ -51,6 +52,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--boxes", type=Path, metavar="FILE", help="face boxes (CSV or Parquet: path,x1,y1,x2,y2)")
     parser.add_argument(
+        "--landmarks",
+        type=Path,
+        metavar="FILE",
+        help="dense points of the faces (CSV or Parquet: path,score,x0,y0 ... x467,y467 or x477,y477) in place of "
+        "those of our own network: a face without any in FILE has none",
+    )
+    parser.add_argument(
         "--videos",
         action="store_true",
         help="rows are frames, a folder of them is a video: measure videos (features of images see the middle frame)",
@@ -81,7 +89,9 @@ def run(args: argparse.Namespace) -> int:
     """Measure, write, summarise."""
     from unmask.cli.progress import progress_bar
     from unmask.core.errors import ConfigError, DataError
+    from unmask.core.files import sha256_file
     from unmask.data.faces import read_boxes
+    from unmask.data.landmarks import read_landmarks
     from unmask.evaluation.run import read_rows
     from unmask.features.cache import default_folder
     from unmask.features.extract import Unmeasured, extract_features, parse_degradations
@@ -101,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
         told = f"{', '.join(of_clips)}: features of clips have no value of single images; are the rows frames? --videos"
         print(f"unmask features extract: {told}", file=sys.stderr)
     boxes = read_boxes(args.boxes) if args.boxes else None
+    landmarks = read_landmarks(args.landmarks) if args.landmarks else None
     with progress_bar("reading images") as progress:
         rows, problems = read_rows(args.source, progress)
     rows = [row for row in rows if args.split in (None, row.split)]
@@ -116,12 +127,15 @@ def run(args: argparse.Namespace) -> int:
         "source": str(args.source),
         "boxes": None if args.boxes is None else str(args.boxes),
         "sample": args.sample,
+        "landmarks": None if args.landmarks is None else str(args.landmarks),
+        **({} if args.landmarks is None else {"landmarks_sha256": sha256_file(args.landmarks)}),
     }
     with progress_bar("measuring") as progress:
         found = extract_features(
             rows,
             features,
             boxes=boxes,
+            landmarks=landmarks,
             degradations=degradations,
             videos=args.videos,
             seed=args.seed,

@@ -51,9 +51,15 @@ class Landmarks:
     """Dense points of one face in an upright image."""
 
     points: npt.NDArray[np.float32]
-    """(468, 2) x and y in continuous image pixels, in the order of the MediaPipe face mesh."""
+    """(468, 2), or (478, 2) with irises: x and y in continuous image pixels, in the order of the MediaPipe face mesh.
+    The first 468 mean the same in both; 468 to 472 are the left iris and 473 to 477 the right one (left = smaller x on
+    a frontal face, so MediaPipe calls them the other way round), its centre first."""
     score: float = 1.0
     """How sure it is that these are points of a face, 0 to 1."""
+
+    def __post_init__(self) -> None:
+        if self.points.shape not in ((468, 2), (478, 2)):
+            raise ValueError(f"points must be (468, 2), or (478, 2) with irises, got {self.points.shape}")
 
 
 @dataclass(frozen=True, slots=True)

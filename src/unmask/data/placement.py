@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from unmask.core.types import Face, FloatMap, UInt8Image
+from unmask.core.types import Face, FloatMap, Landmarks, UInt8Image
 
 LEAST_FACE = 0.5
 """A face of which less than this share of its box is left in the frame counts as cut off."""
@@ -93,6 +93,14 @@ class Placement:
             return None
         points = face.points and tuple((x * sx + self.left, y * sy + self.top) for x, y in face.points)
         return Face(box, face.score, points)
+
+    def landmarks(self, landmarks: Landmarks) -> Landmarks:
+        """Dense points of the photo as points of the frame; those that are cut off lie beyond it."""
+        if not self.moved:
+            return landmarks
+        scale = self.inner[1] / self.before[1], self.inner[0] / self.before[0]
+        points = landmarks.points * np.array(scale) + (self.left, self.top)
+        return Landmarks(points.astype(np.float32), landmarks.score)
 
 
 def _resized(values: npt.NDArray, shape: tuple[int, int], larger: int) -> npt.NDArray:  # type: ignore[type-arg]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from unmask.core.types import UInt8Image
 from unmask.data.faces import similarity
 from unmask.features.base import Feature, Measured, Subject
-from unmask.nn.landmarks import REGIONS
+from unmask.nn.landmarks import COUNT_WITH_IRISES, IRISES, REGIONS
 
 Plane = npt.NDArray[np.float32]
 
@@ -23,6 +23,7 @@ _SQUARE, _WIDE = 128, 96  # side of the square an eye is brought to, and the eye
 _RADII = tuple(range(16, 26))  # of an iris: 11.7 mm across, in an eye of 25 to 32 mm
 _IRIS = 24  # radius both irises are brought to
 _INNER = 0.8  # of the radius, where highlights are looked for: farther out an inexact circle would take in white
+_OPEN = 1 / 3  # of that circle, to be seen at least where the iris is given: the eye may be shut
 _CONTRAST = 0.08  # white of the eye over iris, in luma
 _BRIGHTER = 0.15  # highlight over the iris, in luma
 _SHIFT = 4  # pixels of the 24 by which the two may be moved onto each other
@@ -31,13 +32,15 @@ _SHIFT = 4  # pixels of the 24 by which the two may be moved onto each other
 class CornealHighlights(Feature):
     """Do both corneas show the same highlights? The eyes of a person who looks at distant lights do (Hu et al., 2021).
 
-    Each eye is turned upright by the corners of its contour. The iris is the circle in the contour across whose border
-    the luma rises most (Daugman, 1993, over lit and lidless parts only; the 468 landmarks have no iris points), a
+    Each eye is turned upright by the corners of its contour. The iris is the one that the landmarks give; where they
+    have none (468 points), it is the circle in the contour across whose border the luma rises most (Daugman, 1993, over
+    lit and lidless parts only). A
     highlight is what Yen's threshold separates in it and is clearly brighter than the iris. Both irises are laid onto
     each other, up to a sixth of their radius. ``iou`` is the highlights' intersection over union, ``share`` their mean
     share of the inner iris (0.8 of the radius), ``imbalance`` the difference of the two shares over their sum.
 
-    ``not_applicable``: an eye under 20 pixels wide, no iris to be seen, or no highlight in either eye.
+    ``not_applicable``: an eye under 20 pixels wide, no iris to be seen (of a given one less than a third of what is
+    looked at), or no highlight in either eye.
     """
 
     name = "corneal"
@@ -54,12 +57,14 @@ class CornealHighlights(Feature):
         assert subject.landmarks is not None
         masks = []
         for part in ("left_eye", "right_eye"):
-            contour = np.asarray(subject.landmarks.points, np.float64)[list(REGIONS[part])]
+            points = np.asarray(subject.landmarks.points, np.float64)
+            contour = points[list(REGIONS[part])]
             if np.hypot(*(contour[_CORNERS[1]] - contour[_CORNERS[0]])) < SMALLEST:
                 return Measured("not_applicable")
             luma, open_eye = upright_eye(subject.image, contour)
-            circle = find_iris(luma, open_eye)
-            if circle is None:
+            given = len(points) == COUNT_WITH_IRISES
+            circle = given_iris(contour, points[list(IRISES[part])]) if given else find_iris(luma, open_eye)
+            if circle is None or (given and _open_share(open_eye, circle) < _OPEN):
                 return Measured("not_applicable")
             masks.append(highlights(luma, open_eye, circle))
         return compare(*masks)
@@ -72,10 +77,7 @@ def upright_eye(image: UInt8Image, contour: npt.NDArray[np.float64]) -> tuple[Pl
         image: (H, W, 3) RGB.
         contour: (16, 2) closed contour in image pixels, in the order of :data:`unmask.nn.landmarks.REGIONS`.
     """
-    corners = contour[list(_CORNERS)]
-    corners = corners[corners[:, 0].argsort()]
-    low, high = (_SQUARE - _WIDE) / 2, (_SQUARE + _WIDE) / 2
-    matrix = similarity(corners, [(low, _SQUARE / 2), (high, _SQUARE / 2)])
+    matrix = _level(contour)
     warp = matrix.copy()
     warp[:, 2] += warp[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV's pixel centres are whole numbers
     scale = np.hypot(*matrix[:, 0])
@@ -87,6 +89,37 @@ def upright_eye(image: UInt8Image, contour: npt.NDArray[np.float64]) -> tuple[Pl
     mask = np.zeros(luma.shape, np.uint8)
     cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 1, shift=4)
     return np.asarray(luma, np.float32), np.asarray(mask > 0)
+
+
+def _level(contour: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The (2, 3) map from image to upright square, in continuous pixels of both."""
+    corners = contour[list(_CORNERS)]
+    corners = corners[corners[:, 0].argsort()]
+    low, high = (_SQUARE - _WIDE) / 2, (_SQUARE + _WIDE) / 2
+    return similarity(corners, [(low, _SQUARE / 2), (high, _SQUARE / 2)])
+
+
+def given_iris(contour: npt.NDArray[np.float64], iris: npt.NDArray[np.float64]) -> tuple[float, float, float] | None:
+    """Centre x, y and radius in the upright eye (as of :func:`find_iris`) of an iris in the image, None if it is a dot.
+
+    Args:
+        contour: (16, 2) of the eye, as :func:`upright_eye` takes it.
+        iris: (5, 2) in the order of :data:`unmask.nn.landmarks.IRISES`. The middle of the four points on the border is
+            the circle's, their mean distance from it the radius.
+    """
+    matrix = _level(contour)
+    border = iris[1:] @ matrix[:, :2].T + matrix[:, 2] - 0.5
+    x, y = border.mean(0).tolist()
+    radius = float(np.hypot(*(border - (x, y)).T).mean())
+    return (x, y, radius) if radius > 1 else None
+
+
+def _open_share(open_eye: npt.NDArray[np.bool_], circle: tuple[float, float, float]) -> float:
+    """How much of what :func:`highlights` looks at is open."""
+    x, y, radius = circle
+    row, column = np.mgrid[: open_eye.shape[0], : open_eye.shape[1]]
+    inside = np.hypot(column - x, row - y) <= _INNER * radius
+    return float((open_eye & inside).sum() / (np.pi * (_INNER * radius) ** 2))
 
 
 def find_iris(luma: Plane, open_eye: npt.NDArray[np.bool_]) -> tuple[float, float, float] | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from unmask.core.errors import ConfigError, DataError
 from unmask.core.files import real_path
-from unmask.core.types import Face
+from unmask.core.types import Face, Landmarks
 from unmask.core.version import __version__
 from unmask.data.clips import Video, as_videos
 from unmask.data.degradations import DEGRADATIONS
@@ -67,6 +67,7 @@ def extract_features(
     features: Sequence[Feature],
     *,
     boxes: Mapping[str, Sequence[Face]] | None = None,
+    landmarks: Mapping[str, Sequence[Landmarks]] | None = None,
     degradations: Sequence[tuple[str, int]] = (),
     videos: bool = False,
     seed: int = 0,
@@ -85,6 +86,9 @@ def extract_features(
         features: from :func:`unmask.features.catalogue.find_features`.
         boxes: faces by path, in pixels of the upright image; the faces of other images are searched. Degraded images
             have the face of the image as it is.
+        landmarks: dense points by path, as :func:`unmask.data.landmarks.read_landmarks` gives them, in place of our own
+            network's for all images: a face on which none lie (:func:`unmask.data.landmarks.landmarks_of`) has none.
+            Degraded images have those of the image as it is, moved as the edit moves it.
         degradations: names of :data:`unmask.data.degradations.DEGRADATIONS` with severities.
         videos: the rows are frames, and what is measured are their videos (:func:`unmask.data.clips.as_videos`): a row
             of the table each, known by the hash of all its frames. Features of single images see the middle frame, and
@@ -97,8 +101,8 @@ def extract_features(
 
     Raises:
         ConfigError: no feature, or one that is only a map.
-        DataError: ``nothing_measured``: every image failed; ``worker_died``; ``mixed_labels``, ``mixed_frames``: what a
-            folder holds is no single video.
+        DataError: ``other_landmarks``: landmarks are given, and for none of the images; ``nothing_measured``: every
+            image failed; ``worker_died``; ``mixed_labels``, ``mixed_frames``: what a folder holds is no single video.
     """
     if not features:
         raise ConfigError("bad_config", "name at least one feature")
@@ -107,7 +111,11 @@ def extract_features(
             raise ConfigError("bad_config", f"feature '{feature.name}' is only a map: it has no values for a table")
     given = {real_path(path): tuple(faces) for path, faces in (boxes or {}).items()}
     wholes = as_videos(rows) if videos else [Video(row, (row,)) for row in rows]
-    tasks = [_task([frame.path for frame in whole.frames], given) for whole in wholes]
+    dense = None if landmarks is None else {real_path(path): tuple(found) for path, found in landmarks.items()}
+    tasks = [_task([frame.path for frame in whole.frames], given, dense) for whole in wholes]
+    if dense is not None and not any(real_path(_middle(task.paths)) in dense for task in tasks):
+        hint = f"the first image is '{_middle(tasks[0].paths)}', their first '{next(iter(landmarks or {}), '')}'"
+        raise DataError("other_landmarks", f"landmarks are given, and for none of the {len(tasks)} images; {hint}")
     states = (AS_IT_IS, *degradations)
     work = Measurer(tuple(features), states, seed, None if cache is None else Path(cache))
     gathered = _Gathered(features, states, len(wholes))
@@ -135,9 +143,18 @@ def extract_features(
     return Extraction(gathered.table(facts | dict(about or {})), errors)
 
 
-def _task(paths: Sequence[str], boxes: Mapping[str, tuple[Face, ...]]) -> Task:
-    """An image, or the frames of a video, with the faces of the middle one."""
-    return Task(tuple(paths), boxes.get(real_path(paths[len(paths) // 2])))
+def _task(
+    paths: Sequence[str],
+    boxes: Mapping[str, tuple[Face, ...]],
+    landmarks: Mapping[str, tuple[Landmarks, ...]] | None,
+) -> Task:
+    """An image, or the frames of a video, with the faces of the middle one and their landmarks."""
+    middle = real_path(_middle(paths))
+    return Task(tuple(paths), boxes.get(middle), None if landmarks is None else landmarks.get(middle, ()))
+
+
+def _middle(paths: Sequence[str]) -> str:
+    return paths[len(paths) // 2]
 
 
 def _jobs(jobs: int | None) -> int:

@@ -68,7 +68,8 @@ class HeadPose:
 
 
 def face_camera(points: npt.NDArray[np.floating]) -> tuple[Array, float]:
-    """The (3, 3) camera that looks at (468, 2) dense points from :data:`DISTANCE`, and the eye distance in pixels.
+    """The (3, 3) camera that looks at dense points, (468 or 478, 2), from :data:`DISTANCE`, and the eye distance in
+    pixels.
 
     It depends on the face alone, so that cropping and resizing a photo change no angle. The eye distance is the
     head's: of the scale at which the head's points spread like the face's.
@@ -83,7 +84,7 @@ def face_camera(points: npt.NDArray[np.floating]) -> tuple[Array, float]:
 def head_pose(
     points: npt.NDArray[np.floating], part: Sequence[int] | None = None, camera: Array | None = None
 ) -> HeadPose | None:
-    """The pose of the head at (468, 2) dense points in pixels; None where the points have none.
+    """The pose of the head at (468 or 478, 2) dense points in pixels; None where the points have none.
 
     Least squares of the reprojection (``cv2.solvePnP``), begun at a head that looks into the camera.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -15,13 +16,13 @@ import numpy as np
 from unmask.core.errors import DataError, UnmaskError
 from unmask.core.files import sha256_file
 from unmask.core.seeds import rng
-from unmask.core.types import Face, UInt8Image
+from unmask.core.types import Face, Landmarks, UInt8Image
 from unmask.core.version import __version__
 from unmask.data.clips import frames_hash
 from unmask.data.degradations import DEGRADATIONS
 from unmask.data.faces import FaceFinder
 from unmask.data.intake import decode
-from unmask.data.landmarks import LandmarkFinder
+from unmask.data.landmarks import LandmarkFinder, landmarks_of
 from unmask.features.base import Feature, Measured, Subject
 from unmask.features.cache import Entry, FeatureCache
 from unmask.nn.landmarks import ASSET
@@ -39,6 +40,8 @@ class Task(NamedTuple):
     """The image; or the frames in order, of which the middle one stands for the video where one image is looked at."""
     faces: tuple[Face, ...] | None
     """Of the image or the middle frame, as given; None = to be searched for."""
+    landmarks: tuple[Landmarks, ...] | None = None
+    """Of its faces, as given: none of them is looked for; None = to be looked for."""
 
 
 class Answer(NamedTuple):
@@ -90,9 +93,9 @@ class Measurer:
         found = []
         for state in self.states:
             entries = cache.read(sha256, self._place(task, state))
-            if not all(_holds(entries, f) for f in self.features):
+            if not all(_holds(entries, f, task.landmarks) for f in self.features):
                 return None
-            found.append({f.name: entries[feature_key(f)] for f in self.features})
+            found.append({f.name: entries[feature_key(f, task.landmarks)] for f in self.features})
         return Answer(sha256, found, {})
 
     def _fresh(self, task: Task, shared: dict[str, float]) -> Answer:
@@ -104,21 +107,25 @@ class Measurer:
         sha256 = frames_hash([frames[i].sha256 if i in frames else _hash(task.paths[i]) for i in range(count)])
         shared["decode"] = _ms_since(start)
         face = self._face(task, sha256, frames[middle].pixels, cache, shared)
+        given = landmarks_of(face, task.landmarks) if face is not None and task.landmarks else None
         found = []
         for state in self.states:
             place = self._place(task, state)
             entries = cache.read(sha256, place) if cache is not None else {}
-            lacking = [f for f in self.features if not _holds(entries, f)]
+            lacking = [f for f in self.features if not _holds(entries, f, task.landmarks)]
             if lacking:
-                seen = {i: degraded(frame.pixels, face, *state, self.seed) for i, frame in frames.items()}
-                clips = [tuple(seen[i][0] for i in feature.looked_at(count)) for feature in lacking]
-                fresh, fault = _measure(lacking, Subject(*seen[middle]), clips, shared)
+                seen = {
+                    i: degraded(Subject(frame.pixels, face, given), *state, self.seed) for i, frame in frames.items()
+                }
+                clips = [tuple(seen[i].image for i in feature.looked_at(count)) for feature in lacking]
+                found_here, fault = _measure(lacking, seen[middle], clips, shared, search=task.landmarks is None)
+                fresh = {feature_key(f, task.landmarks): found_here[f.name] for f in lacking if f.name in found_here}
                 if cache is not None:
                     cache.add(sha256, place, fresh)
                 if fault is not None:
                     raise fault
                 entries = entries | fresh
-            found.append({f.name: entries[feature_key(f)] for f in self.features})
+            found.append({f.name: entries[feature_key(f, task.landmarks)] for f in self.features})
         return Answer(sha256, found, shared)
 
     def _place(self, task: Task, state: tuple[str, int]) -> dict[str, Any]:
@@ -149,26 +156,44 @@ class Measurer:
         return _as_face(entry.measured)
 
 
-def feature_key(feature: Feature) -> str:
-    """What a feature's values depend on beside the image: its name and version, this package's, weights."""
+def feature_key(feature: Feature, given: Sequence[Landmarks] | None = None) -> str:
+    """What a feature's values depend on beside the image: its name and version, this package's, weights, landmarks.
+
+    Args:
+        feature: a feature, which may need landmarks.
+        given: the landmarks that are given for the image's faces; None = our own network's.
+    """
     weights = f", weights {feature.fingerprint}" if feature.fingerprint else ""
-    landmarks = f", landmarks {_landmark_weights()[:16]}" if "landmarks" in feature.needs else ""
+    landmarks = ""
+    if "landmarks" in feature.needs:
+        landmarks = f", landmarks {_landmark_weights()[:16] if given is None else _hash_of(given)}"
     return f"{feature.name} v{feature.version}, unmask {__version__}{weights}{landmarks}"
 
 
-def _holds(entries: Mapping[str, Entry], feature: Feature) -> bool:
-    entry = entries.get(feature_key(feature))
+def _hash_of(given: Sequence[Landmarks]) -> str:
+    """``given`` and the start of a hash of all that is given; of nothing too."""
+    digest = hashlib.sha256()
+    for landmarks in given:
+        digest.update(f"{landmarks.points.shape} {landmarks.score!r} ".encode())
+        digest.update(np.ascontiguousarray(landmarks.points, "<f4").tobytes())
+    return f"given {digest.hexdigest()[:16]}"
+
+
+def _holds(entries: Mapping[str, Entry], feature: Feature, given: Sequence[Landmarks] | None) -> bool:
+    entry = entries.get(feature_key(feature, given))
     return entry is not None and (entry.measured.values is None or len(entry.measured.values) == len(feature.columns))
 
 
-def degraded(
-    pixels: UInt8Image, face: Face | None, name: str, severity: int, seed: int
-) -> tuple[UInt8Image, Face | None]:
-    """An image and its face under a degradation (an empty name: as it is); the draw depends on nothing else."""
+def degraded(subject: Subject, name: str, severity: int, seed: int) -> Subject:
+    """An image, its face and landmarks under a degradation (an empty name: as it is); the draw depends on nothing else.
+
+    The landmarks go where the edit takes what they lie on.
+    """
     if not name:
-        return pixels, face
-    pixels, place = DEGRADATIONS[name].edit(pixels, severity, rng(seed, "degrade", name, severity))
-    return pixels, face and place.face(face)
+        return subject
+    pixels, place = DEGRADATIONS[name].edit(subject.image, severity, rng(seed, "degrade", name, severity))
+    face, landmarks = subject.face and place.face(subject.face), subject.landmarks
+    return Subject(pixels, face, place.landmarks(landmarks) if landmarks is not None and face is not None else None)
 
 
 def _hash(path: str) -> str:
@@ -179,11 +204,24 @@ def _hash(path: str) -> str:
 
 
 def _measure(
-    features: list[Feature], subject: Subject, clips: Sequence[tuple[UInt8Image, ...]], shared: dict[str, float]
+    features: list[Feature],
+    subject: Subject,
+    clips: Sequence[tuple[UInt8Image, ...]],
+    shared: dict[str, float],
+    *,
+    search: bool,
 ) -> tuple[dict[str, Entry], DataError | None]:
-    """Entries by key, and what went wrong with the first feature that raised; ``clips``: the frames each looks at."""
-    dense = subject
-    if subject.face is not None and any("landmarks" in f.needs for f in features):
+    """Entries by name, and what went wrong with the first feature that raised.
+
+    Args:
+        features: which to measure.
+        subject: with given landmarks, where there are any.
+        clips: the frames each feature looks at.
+        shared: where the cost of landmarks is noted.
+        search: our own network looks for landmarks.
+    """
+    dense, subject = subject, replace(subject, landmarks=None)
+    if search and subject.face is not None and any("landmarks" in f.needs for f in features):
         start = time.process_time()
         dense = replace(subject, landmarks=_landmark_finder().find(subject.image, [subject.face])[0])
         shared["landmarks"] = shared.get("landmarks", 0.0) + _ms_since(start)
@@ -197,7 +235,7 @@ def _measure(
             what = f"feature '{feature.name}' failed on it: {type(error).__name__}: {error}"
             fault = fault or DataError("feature_failed", what)
             continue
-        entries[feature_key(feature)] = Entry(found, _ms_since(start))
+        entries[feature.name] = Entry(found, _ms_since(start))
     return entries, fault
 
 

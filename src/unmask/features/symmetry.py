@@ -12,7 +12,7 @@ from unmask.core.types import FloatMap, UInt8Image
 from unmask.data.faces import align
 from unmask.data.landmarks import five_points
 from unmask.features.base import Feature, Measured, Status, Subject
-from unmask.nn.landmarks import mirror_order
+from unmask.nn.landmarks import COUNT, mirror_order
 
 Points = npt.NDArray[np.float64]
 
@@ -145,7 +145,7 @@ def _regions() -> Points:
 def _points(subject: Subject) -> tuple[Points, Points, Points]:
     """The points that tell the midline, their partners in the same order, and the five points."""
     if subject.landmarks is not None:
-        dense = np.asarray(subject.landmarks.points, np.float64)
+        dense = np.asarray(subject.landmarks.points[:COUNT], np.float64)  # without irises, which follow the gaze
         return dense, dense[mirror_order()], five_points(dense)
     assert subject.face is not None and subject.face.points is not None
     five = np.asarray(subject.face.points, np.float64)

@@ -46,6 +46,11 @@ REGIONS: Mapping[str, tuple[int, ...]] = MappingProxyType(
 )  # fmt: skip
 """Points of each part; left = smaller x on a frontal face. Eyes and outline are closed contours in order, the mouth is
 its outer contour (20 points) and then its inner one."""
+IRISES: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {"left_eye": (468, 469, 470, 471, 472), "right_eye": (473, 474, 475, 476, 477)}
+)
+"""Where points have irises (478, none of our own network's do): centre, then four points on the border of each."""
+COUNT_WITH_IRISES = 478
 OUTER_EYES = (33, 263)
 """Outer corners of the eyes: their distance is the unit of every error."""
 FIVE: tuple[tuple[int, ...], ...] = ((33, 133, 159, 145), (263, 362, 386, 374), (1,), (61,), (291,))
