@@ -10,8 +10,8 @@ import pytest
 
 from unmask.core.types import Face, Landmarks, UInt8Image
 from unmask.features.base import Subject
-from unmask.features.corneal import CornealHighlights, compare, find_iris, upright_eye
-from unmask.nn.landmarks import COUNT, REGIONS
+from unmask.features.corneal import CornealHighlights, compare, find_iris, given_iris, upright_eye
+from unmask.nn.landmarks import COUNT, COUNT_WITH_IRISES, IRISES, REGIONS
 
 FACE = Face((40, 40, 360, 360))
 Spots = Sequence[tuple[float, float, float]]
@@ -25,11 +25,18 @@ def contour(centre: tuple[float, float], width: float) -> np.ndarray:
 
 
 def eyes(
-    left: Spots, right: Spots, *, width: float = 80.0, gaze: float = 0.0, degrees: float = 0.0, iris: int = 70
+    left: Spots,
+    right: Spots,
+    *,
+    width: float = 80.0,
+    gaze: float = 0.0,
+    degrees: float = 0.0,
+    iris: int = 70,
+    irises: bool = False,
 ) -> tuple[UInt8Image, Landmarks]:
     """A drawing of two eyes; spots are x, y and radius in iris radii from the iris's middle."""
     big, scale = np.full((1600, 1600, 3), 170, np.uint8), 4
-    points = np.zeros((COUNT, 2), np.float32)
+    points = np.zeros((COUNT_WITH_IRISES if irises else COUNT, 2), np.float32)
     for part, centre, spots in (("left_eye", (130.0, 200.0), left), ("right_eye", (270.0, 200.0), right)):
         outline = contour(centre, width)
         if part == "right_eye":  # the mesh runs from the outer corner too
@@ -50,6 +57,8 @@ def eyes(
         cv2.fillPoly(mask, [np.round(scale * outline).astype(np.int32)], 1)
         big[mask > 0] = layer[mask > 0]
         points[list(REGIONS[part])] = outline
+        if irises:  # centre, then right, top, left and bottom as mediapipe gives them
+            points[list(IRISES[part])] = middle + radius * np.array([(0, 0), (1, 0), (0, -1), (-1, 0), (0, 1)])
     image = cv2.resize(big, (400, 400), interpolation=cv2.INTER_AREA)
     matrix = cv2.getRotationMatrix2D((199.5, 199.5), degrees, 1.0)
     turned = cv2.warpAffine(image, matrix, (400, 400), borderMode=cv2.BORDER_REPLICATE).astype(np.uint8)
@@ -75,6 +84,38 @@ def test_equal_highlights_agree_and_others_do_not(gaze: float, degrees: float, w
     assert same["share"] == pytest.approx(0.22**2 / 0.8**2, rel=0.4 if width > 50 else 0.7)  # few pixels, soft edges
     status, other = measured(*eyes(SPOT, OTHER, gaze=gaze, degrees=degrees, width=width))
     assert status == "ok" and other["iou"] < 0.1
+
+
+@pytest.mark.parametrize(("gaze", "degrees", "width"), [(0.0, 0.0, 80.0), (0.1, 12.0, 80.0), (-0.06, -20.0, 48.0)])
+def test_given_irises_are_where_they_are_drawn(gaze: float, degrees: float, width: float) -> None:
+    _, landmarks = eyes(SPOT, SPOT, gaze=gaze, degrees=degrees, width=width, irises=True)
+    points = np.asarray(landmarks.points, np.float64)
+    for part in IRISES:
+        circle = given_iris(points[list(REGIONS[part])], points[list(IRISES[part])])
+        assert circle == pytest.approx(
+            (63.5 + gaze * 96, 63.5 - 0.02 * 96, 0.205 * 96), abs=0.05
+        )  # in places of pixels
+
+
+def test_given_irises_take_the_place_of_the_search() -> None:
+    for other, low, high in ((SPOT, 0.6, 1.0), (OTHER, 0.0, 0.1)):
+        status, values = measured(*eyes(SPOT, other, irises=True))
+        assert status == "ok" and low <= values["iou"] <= high
+    image, landmarks = eyes(SPOT, SPOT, irises=True)
+    moved = landmarks.points.copy()
+    moved[list(IRISES["left_eye"])] += (16, 0)  # a radius: the light in it is another
+    assert measured(image, Landmarks(moved))[1]["iou"] < 0.3 < 0.6 < measured(image, landmarks)[1]["iou"]
+
+
+def test_given_irises_that_say_nothing_have_no_value() -> None:
+    image, landmarks = eyes(SPOT, SPOT, irises=True)
+    for part in IRISES:
+        dot, shut = landmarks.points.copy(), landmarks.points.copy()
+        dot[list(IRISES[part])] = dot[IRISES[part][0]]
+        contour = list(REGIONS[part])
+        shut[contour, 1] = 200 + (shut[contour, 1] - 200) * 0.1
+        for points in (dot, shut):
+            assert measured(image, Landmarks(points))[0] == "not_applicable"
 
 
 def test_more_lights_in_one_eye_lie_between_and_none_in_one_is_zero() -> None:
