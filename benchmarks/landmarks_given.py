@@ -65,7 +65,8 @@ def main() -> None:
     files = [row.path for row in read_manifest(options.manifest).select("val") if row.label == 0]
     digest = hashlib.sha256("".join(sha256_file(file) for file in files).encode()).hexdigest()
     boxes, given, finder = read_boxes(options.boxes), read_landmarks(options.landmarks), LandmarkFinder()
-    print(f"{len(files)} photos (sha256 {digest[:16]}), points' sha256 {sha256_file(options.landmarks)[:16]}")
+    points = hashlib.sha256(b"".join(one.points.tobytes() for file in files for one in given.get(file, []))).hexdigest()
+    print(f"{len(files)} photos (sha256 {digest[:16]}), given points' sha256 {points[:16]}")
     pose, corneal = HeadPoseConsistency(), CornealHighlights()
     found: Counter[str] = Counter()
     status: Counter[str] = Counter()
@@ -85,9 +86,9 @@ def main() -> None:
                 continue
             unit = float(np.linalg.norm(theirs.points[33] - theirs.points[263]))
             off = (theirs.points[:COUNT] - ours.points) / unit
-            for part, points in PARTS.items():
-                apart[part].append(float(np.linalg.norm(off[list(points)], axis=1).mean()))
-                shift[part].append(off[list(points)].mean(0))
+            for part, places in PARTS.items():
+                apart[part].append(float(np.linalg.norm(off[list(places)], axis=1).mean()))
+                shift[part].append(off[list(places)].mean(0))
             subject = Subject(photo, face)
             seen = {"ours": ours, "given mesh": Landmarks(theirs.points[:COUNT]), "given": theirs}
             poses = [pose.measure([replace(subject, landmarks=seen[which])])[0].values for which in ("ours", "given")]
@@ -104,7 +105,8 @@ def main() -> None:
     print("faces:", dict(found))
     for part, distances in apart.items():
         told(f"distance, {part}", [100 * d for d in distances], " %")
-        print(f"    shift {100 * np.median(shift[part], 0).round(4)} %")
+        right, down = 100 * np.median(shift[part], 0)
+        print(f"    shift {right:+.2f} % to the right, {down:+.2f} % down")
     first, second = np.array(turns).transpose(1, 0, 2)
     for name in ("whole.pitch", "whole.yaw", "whole.roll", "inner.pitch", "inner.yaw", "inner.roll"):
         change = second[:, pose.columns.index(name)] - first[:, pose.columns.index(name)]
@@ -119,8 +121,8 @@ def main() -> None:
         searched, taken = np.array(values).transpose(1, 0, 2)
         both = np.corrcoef(searched[:, 0], taken[:, 0])[0, 1]
         medians = [f"{np.median(part[:, 0]):.3f}" for part in (searched, taken)]
-        print(f"  iou of {len(values)} faces with both on the given mesh: median by search {medians[0]}, by given irises "
-              f"{medians[1]}, correlation {both:.2f}")  # fmt: skip
+        print(f"  iou of {len(values)} faces with both on the given mesh: median by search {medians[0]}, "
+              f"by given irises {medians[1]}, correlation {both:.2f}")  # fmt: skip
 
 
 def irises(photo: np.ndarray, landmarks: Landmarks, told: dict[str, list[float]]) -> None:

@@ -138,7 +138,7 @@ def test_the_head_is_symmetric() -> None:
 def test_the_page_on_landmarks_runs() -> None:
     page = Path(__file__).resolve().parents[2] / "docs" / "landmarks.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     scope: dict[str, Any] = {}
     for block in blocks:
         exec(block, scope)
