@@ -1,6 +1,7 @@
 """Landmarks from a file against those of our own network: places, head pose, irises, and what `corneal` makes of both.
 
-    OMP_NUM_THREADS=1 python benchmarks/landmarks_given.py pd_train.csv --boxes boxes.csv --landmarks mediapipe.csv
+    OMP_NUM_THREADS=1 python benchmarks/landmarks_given.py pd_train.csv --boxes boxes.csv --landmarks mediapipe.csv \
+        [--sheet eyes.png]
 
 The real photos of split ``val``; every face of at least 48 pixels that the boxes name. Distances are in units of the
 distance of the outer eye corners (points 33 and 263) of the given points; a part's distance is the mean over its
@@ -57,6 +58,9 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--boxes", type=Path, required=True)
     parser.add_argument("--landmarks", type=Path, required=True)
+    parser.add_argument(
+        "--sheet", type=Path, help="draw the first 24 eyes: contour, given iris green, searched one red"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
@@ -74,6 +78,7 @@ def main() -> None:
     shift: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
     turns: list[np.ndarray] = []
     iris: dict[str, list[float]] = {}
+    drawn: list[np.ndarray] = []
     values: list[tuple[np.ndarray, np.ndarray]] = []
     for file in files:
         photo = decode(Path(file)).pixels
@@ -101,7 +106,9 @@ def main() -> None:
             if results["given mesh"].values is not None and results["given"].values is not None:
                 values.append((results["given mesh"].values, results["given"].values))
             if len(theirs.points) == COUNT_WITH_IRISES:
-                irises(photo, theirs, iris)
+                irises(photo, theirs, iris, drawn)
+    if options.sheet and len(drawn) >= 24:
+        cv2.imwrite(str(options.sheet), np.vstack([np.hstack(drawn[i : i + 4]) for i in range(0, 24, 4)]))
     print("faces:", dict(found))
     for part, distances in apart.items():
         told(f"distance, {part}", [100 * d for d in distances], " %")
@@ -125,8 +132,8 @@ def main() -> None:
               f"by given irises {medians[1]}, correlation {both:.2f}")  # fmt: skip
 
 
-def irises(photo: np.ndarray, landmarks: Landmarks, told: dict[str, list[float]]) -> None:
-    """Given irises against the eye's contour and against our own search, in widths of the eye."""
+def irises(photo: np.ndarray, landmarks: Landmarks, told: dict[str, list[float]], drawn: list[np.ndarray]) -> None:
+    """Given irises against the eye's contour and against our own search, in widths of the eye; a drawing of each."""
     points = np.asarray(landmarks.points, float)
     for part in IRISES:
         contour, iris = points[list(REGIONS[part])], points[list(IRISES[part])]
@@ -144,11 +151,29 @@ def irises(photo: np.ndarray, landmarks: Landmarks, told: dict[str, list[float]]
         centre = np.linalg.norm(iris[0] - iris[1:].mean(0)) / np.linalg.norm(contour[0] - contour[8])
         told.setdefault("centre point to the ring's middle", []).append(float(centre))
         searched = find_iris(luma, seen)
+        drawn.append(drawing(luma, seen, circle, searched))
         told.setdefault("search finds none", []).append(float(searched is None))
         if searched is not None:
             told.setdefault("search to given, centre", []).append(np.hypot(searched[0] - x, searched[1] - y) / WIDTH)
             told.setdefault("search below given", []).append((searched[1] - y) / WIDTH)
             told.setdefault("search over given, radius", []).append(searched[2] / radius)
+
+
+def drawing(
+    luma: np.ndarray, seen: np.ndarray, given: tuple[float, ...], searched: tuple[float, ...] | None
+) -> np.ndarray:
+    """An upright eye at three times its size, its contour and both irises on it."""
+    large = cv2.resize(luma, None, fx=3, fy=3)
+    tile = cv2.cvtColor((large * 255).clip(0, 255).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+    outline = cv2.findContours(
+        cv2.resize(seen.astype(np.uint8), None, fx=3, fy=3), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )[0]
+    cv2.drawContours(tile, outline, -1, (255, 255, 0), 1)
+    for circle, colour in ((given, (0, 255, 0)), (searched, (0, 0, 255))):
+        if circle is not None:
+            x, y, radius = circle
+            cv2.circle(tile, (round(3 * x + 1), round(3 * y + 1)), round(3 * radius), colour, 1)
+    return tile[60:330]
 
 
 if __name__ == "__main__":

@@ -57,7 +57,11 @@ def boxes_of(path: Path) -> dict[str, list[Box]]:
     """Boxes by image path; an image listed with an empty box has none."""
     found: dict[str, list[Box]] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
-        for row in csv.DictReader(file):
+        reader = csv.DictReader(file)
+        missing = [c for c in ("path", "x1", "y1", "x2", "y2") if c not in (reader.fieldnames or ())]
+        if missing:
+            raise SystemExit(f"{path} has no column {', '.join(missing)}; expected path, x1, y1, x2, y2 (.csv)")
+        for row in reader:
             boxes = found.setdefault(os.path.realpath(row["path"]), [])
             if row["x1"]:
                 boxes.append((float(row["x1"]), float(row["y1"]), float(row["x2"]), float(row["y2"])))
@@ -132,6 +136,7 @@ def main() -> None:
         raise SystemExit(f"{options.source} has no image that was asked for")
     known = boxes_of(options.boxes) if options.boxes else {}
     boxed = points_of = 0
+    unread: list[str] = []
     options.out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = options.out.with_suffix(".part")
     with (
@@ -143,8 +148,13 @@ def main() -> None:
         writer = csv.writer(file)
         writer.writerow(["path", "score", *(f"{axis}{i}" for i in range(COUNT) for axis in "xy")])
         for path in paths:
-            with Image.open(path) as image:
-                pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            try:
+                with Image.open(path) as image:
+                    pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            except (OSError, ValueError) as error:
+                unread.append(path)
+                print(f"{path} cannot be read and has no row: {error}", file=sys.stderr)
+                continue
             boxes = known.get(os.path.realpath(path))
             found = list(landmarks_of(mesh, pixels, boxes))
             boxed, points_of = boxed + len(boxes or ()), points_of + len(found)
@@ -153,7 +163,9 @@ def main() -> None:
             if not found:
                 writer.writerow([path, "", *[""] * (2 * COUNT)])
     unfinished.replace(options.out)
-    print(f"{options.out}: {len(paths)} images, {points_of} faces with points, {boxed} boxes", file=sys.stderr)
+    looked = len(paths) - len(unread)
+    print(f"{options.out}: {looked} images, {points_of} faces with points, {boxed} boxes", file=sys.stderr)
+    sys.exit(1 if unread else 0)
 
 
 if __name__ == "__main__":

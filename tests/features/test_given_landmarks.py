@@ -68,6 +68,8 @@ def test_given_points_are_seen_and_none_are_looked_for(
     assert np.array_equal(table.values["spread"][0], points(0).points.std(0))
     assert table.status["eyes"].tolist() == ["ok"] * 3  # features that need no landmarks see none
     assert "landmarks" not in table.about["shared_ms"]
+    helped = extract_features(rows, [Spread()], boxes=boxes, landmarks=given, jobs=2).table
+    assert helped.values["spread"].tobytes() == table.values["spread"].tobytes()
     none = extract_features(rows, [Spread()], boxes={rows[0].path: []} | {r.path: [FACE] for r in rows[1:]},
                             landmarks=given, jobs=1).table  # fmt: skip
     assert none.status["spread"].tolist()[0] == "no_face"
