@@ -34,10 +34,10 @@ class CornealHighlights(Feature):
 
     Each eye is turned upright by the corners of its contour. The iris is the one that the landmarks give; where they
     have none (468 points), it is the circle in the contour across whose border the luma rises most (Daugman, 1993, over
-    lit and lidless parts only). A
-    highlight is what Yen's threshold separates in it and is clearly brighter than the iris. Both irises are laid onto
-    each other, up to a sixth of their radius. ``iou`` is the highlights' intersection over union, ``share`` their mean
-    share of the inner iris (0.8 of the radius), ``imbalance`` the difference of the two shares over their sum.
+    lit and lidless parts only). A highlight is what Yen's threshold separates in it and is clearly brighter than the
+    iris. Both irises are laid onto each other, up to a sixth of their radius. ``iou`` is the highlights' intersection
+    over union, ``share`` their mean share of the inner iris (0.8 of the radius), ``imbalance`` the difference of the
+    two shares over their sum.
 
     ``not_applicable``: an eye under 20 pixels wide, no iris to be seen (of a given one less than a third of what is
     looked at), or no highlight in either eye.
