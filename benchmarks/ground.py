@@ -3,8 +3,8 @@
     UNMASK_DATA=/data python benchmarks/ground.py OUT_DIR
 
 ``$UNMASK_DATA/data`` holds one folder per collection (each with its licence in SOURCES.md): us_gov_cc0,
-us_congress_pd, sd3_faker_cc0, ffhq_real, stylegan2_tpdne, stylegan2_nvlabs256, fixtures_pd_cc0. Missing folders are
-named and their manifests left out. Prints each manifest's counts and data hash.
+us_congress_pd, us_sites_cc0, sd3_faker_cc0, ffhq_real, stylegan2_tpdne, stylegan2_nvlabs256, fixtures_pd_cc0. Missing
+folders are named and their manifests left out. Prints each manifest's counts and data hash.
 
 The images of stylegan2_tpdne carry the caption "StyleGAN2 (Karras et al.)" in the bottom right corner (the last 30 of
 1024 rows, the last 210 columns): a view that shows it measures the caption.
@@ -18,6 +18,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from unmask.core.files import sha256_file
@@ -71,6 +72,21 @@ def pd_train(data: Path) -> list[Row]:
     return split_rows(rows, {"train": 0.8, "val": 0.2}, seed=0)
 
 
+def us_sites(data: Path) -> list[Row]:
+    """Further staff portraits (docs/weights.md names the sites); people.csv: path in the folder, group, source."""
+    folder = data / "us_sites_cc0"
+    with (folder / "people.csv").open(encoding="utf-8", newline="") as file:
+        return [row(folder / r["path"], 0, group=r["group"], source=r["source"]) for r in csv.DictReader(file)]
+
+
+def pd_more(data: Path) -> list[Row]:
+    """``pd_train``, and the people of ``us_sites`` to train on: the held-out people stay the same."""
+    known = pd_train(data)
+    groups = {r.group for r in known}
+    more = [replace(r, split="train") for r in us_sites(data) if r.group not in groups]
+    return known + more
+
+
 def against(fake: str, manipulation: str) -> Callable[[Path], list[Row]]:
     def rows(data: Path) -> list[Row]:
         reals = [row(p, 0, group=p.stem, source="ffhq_real") for p in images(data / "ffhq_real")]
@@ -108,6 +124,7 @@ MANIFESTS: Ground = {
     "us_gov": us_gov,
     "us_congress": us_congress,
     "pd_train": pd_train,
+    "pd_more": pd_more,
     "ffhq_vs_tpdne": against("stylegan2_tpdne", "stylegan2"),
     "ffhq_vs_sd3": against("sd3_faker_cc0", "sd3"),
     "ffhq_vs_nvlabs": against("stylegan2_nvlabs256", "stylegan2"),

@@ -179,8 +179,15 @@ class Batch:
         return self._with_tensors(Tensor.pin_memory)
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        names = ("image", "label", "mask", "mask_valid", "pair", "pair_valid")
-        return dataclasses.replace(self, **{name: change(getattr(self, name)) for name in names})
+        return dataclasses.replace(
+            self,
+            image=change(self.image),
+            label=change(self.label),
+            mask=change(self.mask),
+            mask_valid=change(self.mask_valid),
+            pair=change(self.pair),
+            pair_valid=change(self.pair_valid),
+        )
 
 
 def collate(samples: list[Sample]) -> Batch:
