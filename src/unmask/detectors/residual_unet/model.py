@@ -2,9 +2,9 @@
 
 The first layers of an ImageNet network can stay fixed (``frozen``). At stride 4 a side branch joins them: high-pass
 residuals divided by the image's own spread, and the local log-energy of those residuals standardised over the image, so
-that what is learnt is how one place differs from the rest of the same photo rather than how sharp or noisy the photo is.
-Later stages, a top-down mask decoder and a label head that reads both features and mask are trained. Not a published
-design.
+that what is learnt is how one place differs from the rest of the same photo rather than how sharp or noisy the photo
+is. Later stages, a top-down mask decoder and a label head that reads both features and mask are trained. Not a
+published design.
 """
 
 from __future__ import annotations
