@@ -58,7 +58,7 @@ def test_the_detect_page_runs(tmp_path: Path, portrait: Path) -> None:
     photo, absent, evidence = run_blocks(ROOT / "docs" / "detect.md", tmp_path).splitlines()
     assert re.fullmatch(r"photo\.jpg (fake|real|uncertain) None", photo)
     assert absent.startswith("absent.jpg None ErrorInfo(code='not_found'")
-    assert evidence.startswith("(Face(box=(") and evidence.endswith(" (320, 320)")
+    assert evidence.startswith("(Face(box=(") and evidence.endswith(" (256, 256)")
 
 
 def test_the_features_page_runs(tmp_path: Path, portrait: Path, monkeypatch: pytest.MonkeyPatch) -> None:

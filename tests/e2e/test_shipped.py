@@ -29,6 +29,7 @@ def test_the_package_stays_small_and_its_weights_say_where_they_come_from() -> N
         assert card.command.startswith("unmask train configs/") and card.seed is not None
         assert set(card.data["sources"]) <= {
             "pif_cc0", "ciogov_cc0", "usds_cc0", "g18f_blog_cc0", "usdc_blog_cc0", "us_congress_pd",
+            "section508_cc0", "pif_history_cc0", "census_coil_cc0", "ciogov_extra_cc0",
         }  # fmt: skip
 
 

@@ -100,7 +100,8 @@ class ResidualUNet(Detector[ResidualUNetConfig]):
         """(B, 12, H, W) residuals to (B, 12, H/4, W/4): local log-energy, standardised over the image."""
         # log1p of the ratio, not log of the sum: what is standardised is then exactly 0 where nothing is left.
         energy = torch.log1p(F.avg_pool2d(residual.square(), 4) / _ENERGY_FLOOR)
-        return F.instance_norm(energy, eps=1e-3)
+        # From the first place's: nothing to the norm, but where all places are alike no mean can be off by rounding.
+        return F.instance_norm(energy - energy[..., :1, :1], eps=1e-3)
 
     def forward(self, image: Tensor) -> DetectorOutput:
         """(B, 3, H, W) in [0, 1] to logits, mask logits (B, 1, H, W) and pooled features (B, 1024)."""
