@@ -14,8 +14,10 @@ from unmask.core.types import Face, Sample, ViewConfig
 from unmask.data.degradations import NO_POST, PostConfig
 from unmask.data.forged import ForgedStream, _mirrored, _moved, _touches, _turned
 from unmask.data.forgeries import EDITS
+from unmask.data.intake import decode
 from unmask.data.loader import make_loader
 from unmask.data.manifest import Row
+from unmask.data.views import views
 
 FACE = Face((181, 62, 268, 172), 1.0, ((205, 105), (247, 103), (228, 130), (210, 150), (245, 148)))
 VIEW = ViewConfig(size=96)
@@ -45,7 +47,7 @@ def both(s: ForgedStream, epoch: int, pair: int) -> tuple[Sample, Sample]:
 
 @pytest.mark.parametrize("kind", ["face", "frame", "native"])
 def test_pairs_are_aligned(photos: list[Row], kind: str) -> None:
-    s = stream(photos, view=ViewConfig(kind=kind, size=96), post=NO_POST, larger=0.0)  # type: ignore[arg-type]
+    s = stream(photos, view=ViewConfig(kind=kind, size=96), post=NO_POST, original=0.0)  # type: ignore[arg-type]
     assert len(s) == 8
     for epoch in range(8):
         for pair in range(4):
@@ -61,8 +63,20 @@ def test_pairs_are_aligned(photos: list[Row], kind: str) -> None:
             assert real.manipulation == "" and fake.manipulation in EDITS
 
 
-def test_forging_above_the_view_size_keeps_masks_exact(photos: list[Row]) -> None:
-    s = stream(photos, post=NO_POST, larger=1.0, forgeries={"splice": 1, "warp": 1})
+@pytest.mark.parametrize("size", [64, 96, 400])
+def test_what_is_forged_at_the_photos_own_size_is_seen_as_a_detector_sees_it(photos: list[Row], size: int) -> None:
+    view = ViewConfig(size=size, margin=2.0)
+    s = stream(photos, view=view, post=NO_POST, original=1.0, matched=0.0, recompressed=0.0, jitter=0.0, flip=False)
+    for pair in range(4):
+        real, _ = both(s, 0, pair)
+        seen = views(decode(Path(real.path)).pixels, s.faces[real.path], view)
+        assert any(np.array_equal(real.image.permute(1, 2, 0).mul(255).round().numpy(), v.pixels) for v in seen)
+
+
+@pytest.mark.parametrize("size", [64, 96, 400])
+def test_forging_at_another_size_keeps_masks_exact(photos: list[Row], size: int) -> None:
+    view = ViewConfig(size=size, margin=2.0)
+    s = stream(photos, view=view, post=NO_POST, original=1.0, forgeries={"splice": 1, "warp": 1})
     for epoch in range(10):
         real, fake = both(s, epoch, 0)
         assert fake.mask is not None
@@ -71,8 +85,8 @@ def test_forging_above_the_view_size_keeps_masks_exact(photos: list[Row]) -> Non
 
 
 def test_turned_views_stay_aligned_and_the_face_turns_with_them(photos: list[Row]) -> None:
-    plain = stream(photos, post=NO_POST, larger=0.0, matched=0.0, recompressed=0.0, flip=False)
-    s = stream(photos, post=NO_POST, larger=0.0, matched=0.0, recompressed=0.0, flip=False, rotate=20.0)
+    plain = stream(photos, post=NO_POST, original=0.0, matched=0.0, recompressed=0.0, flip=False)
+    s = stream(photos, post=NO_POST, original=0.0, matched=0.0, recompressed=0.0, flip=False, rotate=20.0)
     for pair in range(4):
         real, fake = both(s, 0, pair)
         assert fake.mask is not None
@@ -106,7 +120,7 @@ def test_what_happens_afterwards_may_come_before_the_shrinking(photos: list[Row]
     view = ViewConfig(size=72, margin=4.0)
 
     def roughness(early: float) -> float:
-        s = stream(photos, early=early, post=grain, larger=1.0, matched=0.0, recompressed=0.0, view=view)
+        s = stream(photos, early=early, post=grain, original=1.0, matched=0.0, recompressed=0.0, view=view)
         pairs = [both(s, epoch, pair)[0].image for epoch in range(3) for pair in range(4)]
         return float(torch.stack([image[:, :, 1:] - image[:, :, :-1] for image in pairs]).abs().median())
 
@@ -178,7 +192,7 @@ def test_what_cannot_be_used_is_none_at_both_positions(photos: list[Row], tmp_pa
     assert flat.sample(0, 0) is None
     mixed = ForgedStream([Row(str(blank), 0)], ViewConfig(kind="frame", size=96), matched=0)
     sample = mixed.sample(0, 1)
-    assert sample is not None and sample.manipulation in ("self_blend", "colour", "retouch", "resynthesis_part")
+    assert sample is not None and sample.manipulation in EDITS and sample.manipulation != "copy_move"
 
 
 def test_bad_settings_are_refused(photos: list[Row]) -> None:

@@ -61,8 +61,8 @@ def test_a_recipe_cannot_say_what_happens_to_one_class(data: dict[str, object]) 
     "settings",
     [
         {},
-        {"zoom": 1.8, "early": 1.0, "larger": 1.0},
-        {"rotate": 20.0, "larger": 0.0},
+        {"zoom": 1.8, "early": 1.0, "original": 1.0},
+        {"rotate": 20.0, "original": 0.0},
         {"view": ViewConfig(kind="native", size=96)},
         {"view": ViewConfig(kind="frame", size=96)},
     ],

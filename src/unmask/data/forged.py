@@ -21,13 +21,17 @@ from unmask.data.forgeries.changes import draw_change, draw_codec
 from unmask.data.intake import decode
 from unmask.data.manifest import Row
 from unmask.data.masks import MaskPolicy, generated_mask
-from unmask.data.views import turn_matrix, turned, views
+from unmask.data.views import resized, turn_matrix, turned, views
 
 logger = logging.getLogger(__name__)
 
 _RIM = 16
 """Native views of wholly generated images are made with this many more pixels on each side, cut off at the end: how
 networks and filters treat the border of a crop says nothing about a whole image."""
+_LEAST = 64
+"""Smallest side of a view that is forged at the photo's own resolution."""
+_FINEST = 4
+"""Largest, in sides of the view: finer traces do not outlive the resizing."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +68,18 @@ class ForgedStream:
     codec): what makes a forgery is that a part differs, not that the change is there."""
     recompressed: float = 0.3
     """Probability of an earlier JPEG, on a grid of its own, before the forgery."""
-    larger: float = 0.5
-    """Probability of forging above the view's size (up to twice, never above the photo's own resolution) and
-    resizing after, as edits are made in life. ``native`` views are resized before, with a random kernel: the traces
-    looked for there are those of the last step."""
+    original: float = 0.5
+    """Probability of forging at the photo's own resolution (at most four times the view's side) and resizing to the
+    view after, up or down, as edits are made and analysed in life. ``native`` views are forged as they are seen, on
+    a photo that was shrunk up to twice before, with a random kernel: the traces looked for there are those of the last
+    step."""
     zoom: float = 1.0
     """Views are up to this many times larger than the view's size, evenly in log scale and never above the photo's own
     resolution; a square of the view's size that shows some of the forgery is cut from each. One network learns several
     scales for the price of the smallest. ``native`` views are not zoomed."""
     early: float = 0.0
-    """Probability that what happens after the forgery (``post``) happens before a forgery made above the view's size is
-    shrunk, as it does to a photo that is analysed at a lower resolution than it was saved at."""
+    """Probability that what happens after the forgery (``post``) happens before a forgery made at another size is
+    brought to the view's, as it does to a photo that is analysed at another resolution than it was saved at."""
     mask_policy: MaskPolicy = "ignore"
     """The mask of a view that was re-synthesised as a whole. Masks of edits are exact whatever it says."""
     cache_mb: int = 1024
@@ -152,12 +157,12 @@ class ForgedStream:
             whole = generated_mask(self.mask_policy, (mask.shape[0], mask.shape[1]), [face] if face else [])
             known, mask = whole is not None, mask if whole is None else whole
         rim, size = self._rim, self.view.size
-        early = real.shape[0] > side + 2 * rim and generator.random() < self.early
+        early = real.shape[0] != side + 2 * rim and generator.random() < self.early
         if early:
             real, fake = post_process([real, fake], generator, self.post)
         if real.shape[0] != side + 2 * rim:
-            real, fake = _shrunk(real, side), _shrunk(fake, side)
-            mask = np.minimum(cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA), np.float32(1))
+            real, fake, mask = (resized(values, side) for values in (real, fake, mask))
+            mask = np.minimum(mask, np.float32(1))
         if not early:
             real, fake = post_process([real, fake], generator, self.post)
         inner = (slice(rim, rim + size),) * 2 if side == size else _window(mask, size, generator)
@@ -221,10 +226,14 @@ class ForgedStream:
         if self.zoom > 1 and config.kind != "native":
             side = max(side, min(round(side * self.zoom ** generator.random()), full))
             config = replace(config, size=side)
-        if generator.random() < self.larger:
+        original = generator.random() < self.original
+        if original and config.kind == "native":
             wanted = config.size * generator.uniform(1, 2)
             config = replace(config, size=max(config.size, min(round(wanted), full)))
         view = views(image, aims, config)[0]
+        if original and config.kind != "native":
+            own = min(max(view.box[2] - view.box[0], _LEAST), _FINEST * side)
+            view = views(image, aims, replace(config, size=own))[0]
         crop = view.pixels
         if config.kind == "native" and config.size != frame:
             kernel = INTERPOLATIONS[str(generator.choice(list(INTERPOLATIONS)))]
@@ -279,10 +288,6 @@ def _touches(face: Face, x: int, y: int, side: int) -> bool:
 
 def _side(face: Face) -> float:
     return max(face.box[2] - face.box[0], face.box[3] - face.box[1])
-
-
-def _shrunk(image: UInt8Image, size: int) -> UInt8Image:
-    return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _moved(face: Face, box: tuple[int, int, int, int], size: int) -> Face:

@@ -36,13 +36,13 @@ class View:
         """The part of an image-sized map that this view shows: (H, W) to float32 (size, size)."""
         if values.ndim != 2:
             raise ValueError(f"expected a map of shape (H, W), got {values.shape}")
-        return _resize(_cut(values.astype(np.float32), self.box, self.tiled), self.pixels.shape[0])
+        return resized(_cut(values.astype(np.float32), self.box, self.tiled), self.pixels.shape[0])
 
     def to_image(self, values: FloatMap, shape: tuple[int, int]) -> FloatMap:
         """A map over this view put back in place: (size, size) to float32 ``shape`` = (H, W), 0 outside the view."""
         x1, y1, x2, y2 = self.box
         side = x2 - x1
-        patch = _resize(np.asarray(values, np.float32), side)
+        patch = resized(np.asarray(values, np.float32), side)
         result = np.zeros(shape, np.float32)
         top, left, bottom, right = max(y1, 0), max(x1, 0), min(y2, shape[0]), min(x2, shape[1])
         if top < bottom and left < right:
@@ -75,7 +75,7 @@ def views(image: UInt8Image, faces: Sequence[Face], config: ViewConfig) -> list[
     for face in chosen:
         margins = [config.margin * times for times in (1.0, *config.wider)] if face else [1.0]
         boxes = [_inside(square_around(face or Face((0, 0, w, h)), margin), h, w) for margin in margins]
-        result += [View(_resize(_cut(image, box), config.size), face, box) for box in dict.fromkeys(boxes)]
+        result += [View(resized(_cut(image, box), config.size), face, box) for box in dict.fromkeys(boxes)]
     return result
 
 
@@ -152,8 +152,8 @@ def _cut(values: npt.NDArray, box: tuple[int, int, int, int], tiled: bool = Fals
     return values[_index(y1, y2, h, tiled)][:, _index(x1, x2, w, tiled)]
 
 
-def _resize(values: npt.NDArray, size: int) -> npt.NDArray:  # type: ignore[type-arg]
-    """A square (S, S[, C]) to (size, size[, C])."""
+def resized(values: npt.NDArray, size: int) -> npt.NDArray:  # type: ignore[type-arg]
+    """A square (S, S[, C]) to (size, size[, C]): area averages where it shrinks, bilinear where it grows."""
     if values.shape[0] == size:
         return np.ascontiguousarray(values)
     how = cv2.INTER_AREA if size < values.shape[0] else cv2.INTER_LINEAR

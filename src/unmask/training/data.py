@@ -239,7 +239,7 @@ def build_streams(
     kinds = [name for name, f in FORGERIES.items() if answers in (f.answers, "both") and f.by_default]
     drawn = data.forgeries or dict.fromkeys(kinds, 1.0)
     common: dict[str, Any] = {"faces": faces, "post": data.post, "matched": data.matched}
-    common |= {"recompressed": data.recompressed, "larger": data.larger, "early": data.early}
+    common |= {"recompressed": data.recompressed, "original": data.original, "early": data.early}
     common |= {"mask_policy": data.mask_policy}
     return Streams(
         ForgedStream(

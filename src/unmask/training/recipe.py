@@ -71,13 +71,13 @@ class DataConfig:
     """Probability that a whole photo, real side included, is first changed the way forgeries change a part."""
     recompressed: float = 0.3
     """Probability of a JPEG of its own before the forgery."""
-    larger: float = 0.5
-    """Probability of forging above the view's size and shrinking after."""
+    original: float = 0.5
+    """Probability of forging at the photo's own resolution and resizing to the view after, as edits are made."""
     zoom: float = 1.0
     """Whole views of `size` up to this many times larger; a square of `size` that shows some of the forgery is cut from
     each. One network learns several scales for the price of the smallest."""
     early: float = 0.0
-    """Probability of `post` before that shrinking instead of after it."""
+    """Probability of `post` before that resizing instead of after it."""
     mask_policy: MaskPolicy = "ignore"
     """The true mask of wholly generated images (forged as a whole; in a manifest also any fake without a mask file): 1
     everywhere (`ones`), 1 in the boxes of their faces (`face`), or not known (`ignore`), which leaves them out of the
