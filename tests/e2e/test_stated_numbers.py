@@ -26,7 +26,7 @@ def measured(name: str, row: str) -> list[str]:
 def stated() -> dict[str, dict[str, str]]:
     """AUC with its interval, pixel F1 / IoU / AUC, counts of verdicts of the edits of each development set."""
     found = {}
-    for name, row in (("people", "edits only"), ("fixtures-local", "all images"), ("ffhq", "edits only")):
+    for name, row in (("fixtures-local", "all images"), ("people", "edits only"), ("ffhq", "edits only")):
         _, _, auc, *_, f1, iou, pixel, reals, fakes, _ = measured(name, row)
         found[name] = {"auc": auc, "mask": f"{f1} / {iou} / {pixel}"}
         found[name] |= {"reals": reals.replace("/", " of "), "fakes": fakes.replace("/", " of ")}
