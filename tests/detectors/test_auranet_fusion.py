@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from unmask.detectors.auranet.config import Attention
-from unmask.detectors.auranet.fusion import CrossFusionBlock, DeformableAttention, coordinates, normalized, sample
+from unmask.detectors.auranet.fusion import CrossFusionBlock, DeformableAttention, coordinates, sample
+
+
+def normalized(position: torch.Tensor, size: int) -> torch.Tensor:
+    """Positions in cells along a side to the [-1, 1] of ``grid_sample(align_corners=False)``."""
+    return (2 * position + 1) / size - 1
 
 
 def neighbourhood_attention(net: DeformableAttention, query: torch.Tensor, context: torch.Tensor) -> torch.Tensor:

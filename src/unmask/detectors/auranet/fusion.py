@@ -28,20 +28,12 @@ def coordinates(like: Tensor) -> tuple[Tensor, Tensor]:
     return x, torch.arange(height, device=like.device, dtype=torch.float32).repeat_interleave(width)
 
 
-def normalized(position: Tensor, size: int) -> Tensor:
-    """Positions in cells along a side of ``size`` cells to the [-1, 1] of ``grid_sample(align_corners=False)``.
-
-    >>> normalized(torch.tensor([-0.5, 0.0, 1.5]), 2)
-    tensor([-1.0000, -0.5000,  1.0000])
-    """
-    return (2 * position + 1) / size - 1
-
-
 def sample(cells: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Bilinear samples of a channels-last map; points beyond the border take the nearest cell.
 
-    What ``grid_sample(padding_mode="border")`` gives, which is what is exported, but read as whole rows of channels:
-    on a CPU a fifth of its time, half with the backward pass.
+    What ``grid_sample(padding_mode="border")`` gives, but read as whole rows of channels: on a CPU a fifth of its time,
+    half with the backward pass. Exported as a gather and small matrix products: a fifth of the time of onnxruntime's
+    grid sampling.
 
     Args:
         cells: (B, H, W, C), contiguous, H and W 2 or more.
@@ -51,10 +43,6 @@ def sample(cells: Tensor, x: Tensor, y: Tensor) -> Tensor:
         (B, N, K, C).
     """
     batch, height, width, _ = cells.shape
-    if torch.onnx.is_in_onnx_export():
-        grid = torch.stack([normalized(x, width), normalized(y, height)], -1)
-        values = F.grid_sample(cells.permute(0, 3, 1, 2), grid, "bilinear", "border", align_corners=False)
-        return values.permute(0, 2, 3, 1).contiguous()
     x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
     left, top = x.detach().floor().clamp(max=width - 2), y.detach().floor().clamp(max=height - 2)
     right, down = x - left, y - top
@@ -63,7 +51,11 @@ def sample(cells: Tensor, x: Tensor, y: Tensor) -> Tensor:
     first = start + (top * width + left).int()  # exact in float32 up to 4096 x 4096 cells
     corners = torch.tensor([0, 1, width, width + 1], device=x.device, dtype=torch.int32)
     index = (first.unsqueeze(-1) + corners).view(-1, 4)
-    values = F.embedding_bag(index, cells.flatten(0, 2), mode="sum", per_sample_weights=weights.view(-1, 4))
+    rows = cells.flatten(0, 2)
+    if torch.onnx.is_in_onnx_export():
+        values = torch.bmm(weights.view(-1, 1, 4), F.embedding(index, rows))
+    else:
+        values = F.embedding_bag(index, rows, mode="sum", per_sample_weights=weights.view(-1, 4))
     return values.view(*x.shape, -1)
 
 
