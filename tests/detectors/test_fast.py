@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from unmask.core.errors import SizeError
+from unmask.detectors import fast
 from unmask.detectors.base import AnyDetector
 from unmask.detectors.fast import optimize_for_inference
 from unmask.detectors.zoo import create_detector
@@ -55,6 +56,19 @@ def test_outputs_agree_and_the_original_is_left_alone(name: str, fields: dict[st
                 assert ours.shape == theirs.shape
                 assert float((ours - theirs).abs().max()) <= 1e-4 * max(1.0, float(theirs.abs().max()))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_fewer_images_than_a_chunk_are_not_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = create_detector("meso4").eval()
+    quick = optimize_for_inference(model, chunk=4)
+    seen: list[int] = []
+    made = fast.fuse
+    monkeypatch.setattr(fast, "fuse", lambda detector, example: seen.append(len(example)) or made(detector, example))
+    images = torch.rand(5, 3, 256, 256)
+    for count, graphs in ((1, [1]), (5, [1, 4]), (4, [1, 4]), (1, [1, 4])):
+        with torch.no_grad():
+            torch.testing.assert_close(quick(images[:count]).logits, model(images[:count]).logits, atol=1e-4, rtol=0)
+        assert seen == graphs
 
 
 @pytest.mark.skipif(not can_pack(), reason="this PyTorch has no packed products of MKL")

@@ -15,13 +15,14 @@ from unmask.nn.fuse import fuse
 class FastDetector:
     """A detector for inference on the CPU; built by :func:`optimize_for_inference`.
 
-    Graphs are made per image size, at the first image of that size (a few seconds each).
+    Graphs are made per image size, at the first image of that size (a few seconds each); fewer images than a chunk go
+    through a graph of their own.
     """
 
     def __init__(self, detector: AnyDetector, chunk: int) -> None:
         self.detector = copy.deepcopy(detector).cpu().float().eval().requires_grad_(False)
         self.chunk = chunk
-        self._graphs: dict[tuple[int, int], fx.GraphModule] = {}
+        self._graphs: dict[tuple[int, int, int], fx.GraphModule] = {}
 
     def __call__(self, images: Tensor) -> DetectorOutput:
         """(B, 3, H, W) RGB in [0, 1] to logits, mask logits and embedding (``aux`` is dropped).
@@ -31,12 +32,13 @@ class FastDetector:
         """
         self.detector.normalize(images[:0])  # the size check, on no image at all
         size = (int(images.shape[-2]), int(images.shape[-1]))
-        if size not in self._graphs:
-            self._graphs[size] = fuse(self.detector, images.new_zeros(self.chunk, 3, *size))
-        graph, parts = self._graphs[size], []
+        count = max(1, min(self.chunk, len(images)))
+        if (count, *size) not in self._graphs:
+            self._graphs[count, *size] = fuse(self.detector, images.new_zeros(count, 3, *size))
+        graph, parts = self._graphs[count, *size], []
         with torch.inference_mode():
-            for chunk in torch.split(images.float(), self.chunk):
-                missing = self.chunk - len(chunk)
+            for chunk in torch.split(images.float(), count):
+                missing = count - len(chunk)
                 whole = torch.cat([chunk, chunk[-1:].expand(missing, -1, -1, -1)]) if missing else chunk
                 parts.append([v if v is None else v[: len(chunk)] for v in graph(whole)[:3]])
             logits, masks, embedding = (
