@@ -1,16 +1,18 @@
 """The exported AuraNet: onnxruntime against PyTorch, and its sampling against the operator made for it.
 
-    python benchmarks/auranet_export.py [--threads 1] [--rounds 5] [--batch 2] [--detector auranet]
+    python benchmarks/auranet_export.py [--threads 1] [--rounds 5] [--batch 2] [--detector auranet] [--compile]
 
 ``sampling``: what deformable attention reads at nine points of each of 64 x 64 cells, exported as a gather and small
 matrix products, against ``GridSample``. Methods take turns, round after round; the best round of each counts. The
-certificate's largest difference is printed.
+certificate's largest difference is printed. ``--compile`` measures ``torch.compile``, too, whose first call takes
+minutes (TORCHINDUCTOR_FORCE_DISABLE_CACHES=1 if it was compiled before).
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--detector", default="auranet")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--default-allocator", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -78,12 +81,18 @@ def main() -> None:
         print(f"{args.detector}: {certificate.verdict}, largest differences: {gaps}")
         run = session(file, args.threads)
 
-        def eager() -> None:
+        def call(model: nn.Module) -> Tensor:
             with torch.no_grad():
-                model(image)
+                return model(image).logits
 
-        exported = partial(run.run, None, {"image": image.numpy()})
-        table(measure({f"{args.detector}, PyTorch": eager, f"{args.detector}, onnxruntime": exported}, args.rounds))
+        methods = {f"{args.detector}, PyTorch": partial(call, model)}
+        methods[f"{args.detector}, onnxruntime"] = partial(run.run, None, {"image": image.numpy()})
+        if args.compile:
+            begun, compiled = time.perf_counter(), torch.compile(model)
+            gap = float((call(compiled) - call(model)).abs().max())
+            print(f"torch.compile: first call {time.perf_counter() - begun:.0f} s, largest difference {gap:.1e}")
+            methods[f"{args.detector}, torch.compile"] = partial(call, compiled)
+        table(measure(methods, args.rounds))
 
 
 if __name__ == "__main__":
