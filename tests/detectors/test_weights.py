@@ -46,6 +46,20 @@ def test_card_says_everything(file: Path, detector: AnyDetector) -> None:
     assert loaded.config == detector.config and not loaded.training
 
 
+@pytest.mark.parametrize("name", ["meso4", "residual_unet", "fmca_net_tiny"])
+def test_no_random_values_are_drawn_only_to_be_replaced(name: str, tmp_path: Path) -> None:
+    detector = create_detector(name).eval()
+    save_weights(tmp_path / "w.safetensors", detector)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    loaded, _ = load_weights(tmp_path / "w.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)
+    values = loaded.state_dict()
+    assert all(torch.equal(values[key], value) for key, value in detector.state_dict().items())
+    fresh = create_detector(name)  # elsewhere designs start as ever
+    assert not torch.equal(torch.get_rng_state(), before) and next(fresh.parameters()).isfinite().all()
+
+
 def test_half_precision_halves_the_file(detector: AnyDetector, tmp_path: Path) -> None:
     save_weights(tmp_path / "full.safetensors", detector)
     save_weights(tmp_path / "half.safetensors", detector, half=True)

@@ -15,7 +15,6 @@ import torch
 from unmask.analysis.combination import check_calibration, read_combination, read_threshold, read_thresholds
 from unmask.analysis.judge import Bench, judge
 from unmask.analysis.standing import read_held_out
-from unmask.analysis.videos import Frames, examine_video, frames_of
 from unmask.core.errors import ConfigError, UnmaskError, WeightsError
 from unmask.core.files import real_path, sha256_file
 from unmask.core.types import Face, UInt8Image
@@ -29,7 +28,7 @@ from unmask.reports.evidence import Evidence, Member
 
 logger = logging.getLogger(__name__)
 
-Source = Path | str | bytes | UInt8Image | Frames
+Source = Path | str | bytes | UInt8Image | Sequence[str | Path]
 Result = tuple[Verdict, Evidence | None]
 
 CHUNK_IMAGES = 8
@@ -112,6 +111,8 @@ class Analyzer:
         yield from self._analyse(chunk)
 
     def _video(self, source: Source, boxes: Mapping[str, tuple[Face, ...]]) -> Result:
+        from unmask.analysis.videos import examine_video, frames_of  # what clips need is not loaded for images
+
         name = None
         try:
             name, files = frames_of(source)

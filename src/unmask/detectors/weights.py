@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter, init
+from torch.overrides import TorchFunctionMode
 
 from unmask.core.config import build, to_dict
 from unmask.core.errors import ConfigError, UnmaskError, WeightsError
@@ -25,6 +27,7 @@ from unmask.detectors.zoo import create_detector, name_of
 from unmask.nn.backbones import read_safetensors
 
 FORMAT = 1
+_RANDOM = (Tensor.uniform_, Tensor.normal_)
 
 
 @dataclass(frozen=True)
@@ -186,11 +189,26 @@ def load_weights(path_or_name: str | Path) -> tuple[AnyDetector, WeightsCard]:
             f"{path} has hash {digest[:12]}, its card says {card.sha256[:12]}: the files do not belong together",
         )
     try:
-        detector = create_detector(card.detector, **card.config)
+        with _Unfilled():
+            detector = create_detector(card.detector, **card.config)
     except ConfigError as error:
         raise WeightsError("bad_format", f"{path.with_suffix('.json')}: {error.message}") from error
     load_state(detector, path)
     return detector.eval(), dataclasses.replace(card, sha256=digest)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves parameters without the random values that :func:`load_state` replaces one and all."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _RANDOM or getattr(func, "__module__", None) == init.__name__:
+            tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
+            if isinstance(tensor, Parameter):
+                return tensor
+        return func(*args, **kwargs)
 
 
 def load_state(detector: AnyDetector, path: str | Path) -> None:
