@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     if report is not None:
         print(f"report: {report.page}", file=sys.stderr if args.json else sys.stdout)
     if inputs.skipped:
-        print(f"{inputs.skipped} files in folders were left out: hidden, or not named like an image", file=sys.stderr)
+        print(f"files in folders left out, hidden or not named like an image: {inputs.skipped}", file=sys.stderr)
     return 1 if failed else 0
 
 
