@@ -3,8 +3,8 @@
     UNMASK_DATA=/data python benchmarks/ground.py OUT_DIR
 
 ``$UNMASK_DATA/data`` holds one folder per collection (each with its licence in SOURCES.md): us_gov_cc0,
-us_congress_pd, us_sites_cc0, sd3_faker_cc0, ffhq_real, stylegan2_tpdne, stylegan2_nvlabs256, fixtures_pd_cc0. Missing
-folders are named and their manifests left out. Prints each manifest's counts and data hash.
+us_congress_pd, us_sites_cc0, us_events_cc0, sd3_faker_cc0, ffhq_real, stylegan2_tpdne, stylegan2_nvlabs256,
+fixtures_pd_cc0. Missing folders are named and their manifests left out. Prints each manifest's counts and data hash.
 
 The images of stylegan2_tpdne carry the caption "StyleGAN2 (Karras et al.)" in the bottom right corner (the last 30 of
 1024 rows, the last 210 columns): a view that shows it measures the caption.
@@ -79,6 +79,15 @@ def us_sites(data: Path) -> list[Row]:
         return [row(folder / r["path"], 0, group=r["group"], source=r["source"]) for r in csv.DictReader(file)]
 
 
+def us_events(data: Path) -> list[Row]:
+    """Photos of people at work and at events from other sites, half of them held out by group (event or person)."""
+    folder, known = data / "us_events_cc0", {r.group for r in pd_more(data)}
+    with (folder / "people.csv").open(encoding="utf-8", newline="") as file:
+        listed = [r for r in csv.DictReader(file) if r["group"] not in known]
+    rows = [row(folder / r["path"], 0, group=r["group"], source=r["source"]) for r in listed]
+    return split_rows(rows, {"train": 0.5, "val": 0.5}, seed=0)
+
+
 def pd_more(data: Path) -> list[Row]:
     """``pd_train``, and the people of ``us_sites`` to train on: the held-out people stay the same."""
     known = pd_train(data)
@@ -125,6 +134,7 @@ MANIFESTS: Ground = {
     "us_congress": us_congress,
     "pd_train": pd_train,
     "pd_more": pd_more,
+    "us_events": us_events,
     "ffhq_vs_tpdne": against("stylegan2_tpdne", "stylegan2"),
     "ffhq_vs_sd3": against("sd3_faker_cc0", "sd3"),
     "ffhq_vs_nvlabs": against("stylegan2_nvlabs256", "stylegan2"),

@@ -1,11 +1,12 @@
 """Fresh forgeries of people that no shipped weights were trained on, for thresholds and for the numbers in the docs.
 
-    UNMASK_DATA=/data python benchmarks/held_out.py OUT_DIR [--ffhq 100]
+    UNMASK_DATA=/data python benchmarks/held_out.py OUT_DIR [--ffhq 100] [--only NAME ...]
 
-Writes three data sets, each with a manifest.csv: ``val`` (the people held out of training; models were selected and
-thresholds set on these people), ``people`` (the twenty of fixtures_pd_cc0, never seen by anything), ``ffhq``
-(development evaluation only). Per photo three edits of any kind, kinds never trained on included, and one
-re-synthesis; both classes are JPEG quality 95. Prints counts and data hashes.
+Writes four data sets, each with a manifest.csv: ``val`` (the people held out of training; models were selected and
+thresholds set on these people), ``events`` (held-out photos of people at work and at events, for thresholds),
+``people`` (the twenty of fixtures_pd_cc0, never seen by anything), ``ffhq`` (development evaluation only). Per photo
+three edits of any kind, kinds never trained on included, and one re-synthesis; both classes are JPEG quality 95. Prints
+counts and data hashes.
 """
 
 from __future__ import annotations
@@ -49,15 +50,24 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--manifests", type=Path, default=Path("runs/manifests"), help="from benchmarks/ground.py")
     parser.add_argument("--ffhq", type=int, default=100, help="photos taken of ffhq_real")
+    parser.add_argument("--only", nargs="+", choices=("val", "events", "people", "ffhq"), help="make these sets only")
     args = parser.parse_args()
     data = Path(os.environ["UNMASK_DATA"]) / "data"
-    val = [row for row in read_manifest(args.manifests / "pd_train.csv").rows if row.split == "val"]
+    val, events = (
+        [row for row in read_manifest(file).rows if row.split == "val"] if file.is_file() else []
+        for file in (args.manifests / "pd_train.csv", args.manifests / "us_events.csv")
+    )
     known = {Path(r.path).stem for r in read_manifest(args.manifests / "fixtures_local.csv").rows if not r.label}
     congress = read_manifest(args.manifests / "us_congress.csv").rows
     people = [row for row in congress if Path(row.path).stem in known]
     ffhq = [r for r in read_manifest(args.manifests / "ffhq_vs_sd3.csv").rows if not r.label][: args.ffhq]
-    for name, rows, split in (("val", val, "val"), ("people", people, "test"), ("ffhq", ffhq, "test")):
-        forge(name, rows, data, args.out, split)
+    sets = {"val": (val, "val"), "events": (events, "val"), "people": (people, "test"), "ffhq": (ffhq, "test")}
+    for name in args.only or sets:
+        rows, split = sets[name]
+        if rows:
+            forge(name, rows, data, args.out, split)
+        else:
+            print(f"{name}: left out, no photos")
 
 
 if __name__ == "__main__":
