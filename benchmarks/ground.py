@@ -80,12 +80,11 @@ def us_sites(data: Path) -> list[Row]:
 
 
 def us_events(data: Path) -> list[Row]:
-    """Photos of people at work and at events from other sites, half of them held out by group (event or person)."""
+    """Photos of people at work and at events from other sites (docs/weights.md names them), all held out."""
     folder, known = data / "us_events_cc0", {r.group for r in pd_more(data)}
     with (folder / "people.csv").open(encoding="utf-8", newline="") as file:
         listed = [r for r in csv.DictReader(file) if r["group"] not in known]
-    rows = [row(folder / r["path"], 0, group=r["group"], source=r["source"]) for r in listed]
-    return split_rows(rows, {"train": 0.5, "val": 0.5}, seed=0)
+    return [row(folder / r["path"], 0, group=r["group"], source=r["source"], split="val") for r in listed]
 
 
 def pd_more(data: Path) -> list[Row]:

@@ -39,6 +39,7 @@ AT_90 = ("--jpeg-quality", "90")
 RUNS = {
     "people": Run(HELD.format("people"), AT_90),
     "val": Run(HELD.format("val"), (*AT_90, "--split", "val")),
+    "events": Run(HELD.format("events"), (*AT_90, "--split", "val")),
     "ffhq": Run(HELD.format("ffhq"), AT_90),
     "fixtures-local": Run(MANIFESTS.format("fixtures_local"), AT_90),
     "fixtures-generated": Run(MANIFESTS.format("fixtures_generated"), ("--size", "320", *AT_90)),
