@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unmask.analysis import analyzer
 from unmask.cli import detect
 from unmask.cli.main import main
 
@@ -122,6 +124,23 @@ def test_wrong_usage_is_exit_code_2(tiny_weights: Path, portrait: Path, capsys: 
     assert main(["detect", str(portrait), "--detector", "no-such"]) == 1
     err = capsys.readouterr().err
     assert "bad_device" in err and "not_found" in err and "Traceback" not in err
+
+
+def test_garbage_is_collected_again_once_the_detector_is_loaded(
+    tiny_weights: Path, portrait: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    load = analyzer.load_analyzer
+
+    def watched(*args: Any, **kwargs: Any) -> analyzer.Analyzer:
+        seen.append(gc.isenabled())
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(analyzer, "load_analyzer", watched)
+    weights = tiny_weights / "edited.safetensors"
+    assert main(["detect", str(portrait), "--detector", str(weights), "--json"]) == 0 and gc.isenabled()
+    assert main(["detect", str(portrait), "--detector", "no-such"]) == 1 and gc.isenabled()
+    assert seen == [False, False]
 
 
 def test_names_on_stdin(run, portrait: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
