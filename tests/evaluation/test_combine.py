@@ -11,7 +11,7 @@ from PIL import Image
 from unmask.analysis.analyzer import load_analyzer
 from unmask.core.types import Face
 from unmask.data.faces import write_boxes
-from unmask.data.manifest import Row, read_manifest, write_manifest
+from unmask.data.manifest import Row, write_manifest
 from unmask.evaluation.combine import main
 
 
@@ -38,19 +38,6 @@ def place(tiny_weights: Path, portrait_pixels: np.ndarray, tmp_path: Path) -> Pa
 def words(place: Path, out: Path) -> list[str]:
     members = [str(place / f"{name}.safetensors") for name in ("edited", "generated")]
     return [*members, "--data", str(place / "val.csv"), "--boxes", str(place / "boxes.csv"), "--out", str(out)]
-
-
-def test_several_manifests_count_together(place: Path) -> None:
-    rows = read_manifest(place / "val.csv").rows
-    write_manifest(place / "first.csv", rows[:8])
-    write_manifest(place / "rest.csv", rows[8:])
-    whole, parts = words(place, place / "whole.json"), words(place, place / "parts.json")
-    i = parts.index("--data") + 1
-    parts[i : i + 1] = [str(place / "first.csv"), str(place / "rest.csv")]
-    assert main(whole) == main(parts) == 0
-    one, two = (json.loads((place / f"{name}.json").read_text()) for name in ("whole", "parts"))
-    assert one["data"] == two["data"] and one["held_out"] == two["held_out"]
-    assert one["thresholds"] == two["thresholds"] and one["calibration"] == two["calibration"]
 
 
 def test_the_card_loads_and_says_what_it_rests_on(place: Path) -> None:

@@ -1,6 +1,6 @@
 """Make a combination card: specialists that answer together, calibrated on people none of them was trained on.
 
-python -m unmask.evaluation.combine WEIGHTS.safetensors... --data MANIFEST... --split val --out CARD.json
+python -m unmask.evaluation.combine WEIGHTS.safetensors... --data MANIFEST --split val --out CARD.json
 
 The weights must lie in the card's folder (the card names them). The manifest holds real photos, edited ones and
 generated ones of held-out people; `unmask data forge` makes such a set. Thresholds are set on out-of-fold scores,
@@ -109,9 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("weights", nargs="+", type=Path, metavar="WEIGHTS", help="one .safetensors file per question")
-    parser.add_argument(
-        "--data", required=True, nargs="+", type=Path, help="manifests (or labelled folders) of held-out people"
-    )
+    parser.add_argument("--data", required=True, type=Path, help="manifest (or labelled folder) of held-out people")
     parser.add_argument("--split", default="val", help="rows of this split (default: val)")
     parser.add_argument("--boxes", type=Path, default=None, help="face boxes file; else faces are searched")
     parser.add_argument("--open", nargs="*", default=[], choices=["edited", "generated"], help="questions left open")
@@ -120,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     words = " ".join(sys.argv[1:] if argv is None else argv)
     try:
-        rows = choose_split([row for data in args.data for row in read_rows(data)[0]], args.split)
+        rows = choose_split(read_rows(args.data)[0], args.split)
         card = combine(
             args.weights,
             rows,

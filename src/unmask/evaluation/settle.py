@@ -1,6 +1,6 @@
 """Settle trained weights on whole photos of held-out people: how to look, how to calibrate, where to cut.
 
-python -m unmask.evaluation.settle WEIGHTS.safetensors --data MANIFEST... --views 256:1.6 320:1.6+2.6 --out NEW
+python -m unmask.evaluation.settle WEIGHTS.safetensors --data MANIFEST --views 256:1.6 320:1.6+2.6 --out NEW.safetensors
 
 Training validates on single views as its stream makes them; people hand in whole photos. Of the views (pixels and
 margins of a face's squares) those with the best AUC are kept, then calibration, thresholds and mask threshold are set
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("weights", type=Path, metavar="WEIGHTS", help="a .safetensors file with its card beside it")
-    parser.add_argument("--data", required=True, nargs="+", type=Path, help="manifests of held-out people")
+    parser.add_argument("--data", required=True, type=Path, help="manifest of held-out people")
     parser.add_argument("--split", default="val", help="rows of this split (default: val)")
     parser.add_argument("--without", nargs="*", default=[], metavar="KIND", help="manipulations to leave out")
     parser.add_argument(
@@ -169,8 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     words = " ".join(sys.argv[1:] if argv is None else argv)
     try:
-        listed = choose_split([row for data in args.data for row in read_rows(data)[0]], args.split)
-        rows = [row for row in listed if row.manipulation not in args.without]
+        rows = [r for r in choose_split(read_rows(args.data)[0], args.split) if r.manipulation not in args.without]
         boxes = None if args.boxes is None else read_boxes(args.boxes)
         command = f"python -m unmask.evaluation.settle {words}"
         found = settle(args.weights, rows, args.views, args.out, boxes=boxes, half=args.half, command=command)
