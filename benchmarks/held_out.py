@@ -3,7 +3,7 @@
     UNMASK_DATA=/data python benchmarks/held_out.py OUT_DIR [--ffhq 100] [--only NAME ...]
 
 Writes four data sets, each with a manifest.csv: ``val`` (the people held out of training; models were selected and
-thresholds set on these people), ``events`` (held-out photos of people at work and at events, for thresholds),
+thresholds set on these people), ``events`` (other people at work and at events, who test these thresholds),
 ``people`` (the twenty of fixtures_pd_cc0, never seen by anything), ``ffhq`` (development evaluation only). Per photo
 three edits of any kind, kinds never trained on included, and one re-synthesis; both classes are JPEG quality 95. Prints
 counts and data hashes.

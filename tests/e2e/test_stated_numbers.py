@@ -53,7 +53,16 @@ def test_the_readme_states_what_the_card_measured() -> None:
     assert f"image AUC {people['auc']}, mask F1 {f1}, pixel AUC {pixel}" in readme
     assert people["reals"].startswith("0 of ") and "no real photo was called `fake`" in readme
     assert f"{people['fakes']} edits were" in readme and f"FFHQ, {ffhq['auc']}" in readme
-    assert stated()["events"]["reals"] == "1 of 186" and "Of 186 further genuine images" in readme
+    events = stated()["events"]
+    assert events["reals"] == "1 of 186" and re.search(
+        r"Of 186 further genuine images .*, one was called `fake`", readme
+    )
+    assert f"{events['fakes']}, AUC {events['auc']}" in readme
+    standing = next(found for line in CARD.splitlines() if (found := cells(line))[0] == "people" and len(found) == 7)
+    assert (
+        standing[3] == "0 of 30"
+        and f"{standing[4].replace('of', 'of the')} edits and none of the real photos" in readme
+    )
     genuine = measured("ffhq-sd3", "ffhq_real")[-3].replace("/", " of ")
     assert f"{genuine} genuine photos called `fake`" in readme
 

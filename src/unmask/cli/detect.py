@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """No search for garbage while modules load: they leave none, and it takes a sixth of a cold start."""
+    """No search for garbage while modules load: they leave none, and it costs tenths of a second."""
     enabled = gc.isenabled()
     gc.disable()
     try:

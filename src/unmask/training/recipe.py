@@ -72,7 +72,8 @@ class DataConfig:
     recompressed: float = 0.3
     """Probability of a JPEG of its own before the forgery."""
     original: float = 0.5
-    """Probability of forging at the photo's own resolution and resizing to the view after, as edits are made."""
+    """Probability of forging at the photo's own resolution and resizing to the view after, as edits are made. For a
+    `native` view: of shrinking the photo before, up to twice, with a random kernel."""
     zoom: float = 1.0
     """Whole views of `size` up to this many times larger; a square of `size` that shows some of the forgery is cut from
     each. One network learns several scales for the price of the smallest."""
