@@ -5,7 +5,8 @@
 Writes four data sets, each with a manifest.csv: ``val`` (the people held out of training; models were selected and
 thresholds set on these people), ``events`` (other people at work and at events, who test these thresholds),
 ``people`` (the twenty of fixtures_pd_cc0, never seen by anything), ``ffhq`` (development evaluation only). Per photo
-three edits of any kind, kinds never trained on included, and one re-synthesis; both classes are JPEG quality 95. Prints
+three edits of the kinds that are drawn by default and one re-synthesis; in all sets but ``val``, by which things are
+chosen, also one edit of each kind that no shipped weights may be trained on. Both classes are JPEG quality 95. Prints
 counts and data hashes.
 """
 
@@ -22,6 +23,8 @@ from unmask.data.forged_files import write_forgeries
 from unmask.data.manifest import Manifest, Row, read_manifest, write_manifest
 
 SEED = 2026
+LEFT_OUT = ("face_warp", "seamless")
+"""Kinds that the recipes of shipped weights never name: what they reach on them is a test of the unknown."""
 
 
 def forge(name: str, rows: list[Row], data: Path, out: Path, split: str) -> None:
@@ -35,14 +38,26 @@ def forge(name: str, rows: list[Row], data: Path, out: Path, split: str) -> None
     common = {"seed": SEED, "image_format": "jpg", "groups": groups}
     edited = write_forgeries(data, list(names), out / name / "edited", find_faces, per_photo=3, **common)
     made = write_forgeries(data, list(names), out / name / "generated", find_faces, kinds=("resynthesis",), **common)
-    both = edited.rows + [row for row in made.rows if row.label]
-    joined = [replace(row, split=split, source=name) for row in both]
+    rows_written = edited.rows + [row for row in made.rows if row.label]
+    if name != "val":
+        unseen = write_forgeries(
+            data, list(names), out / name / "unseen", find_faces, kinds=LEFT_OUT, per_photo=len(LEFT_OUT), **common
+        )
+        rows_written += without_copies(unseen.rows, edited.rows)
+    joined = [replace(row, split=split, source=name) for row in rows_written]
     write_manifest(out / name / "manifest.csv", joined, overwrite=True)
     reals = sum(row.label == 0 for row in joined)
     print(
         f"{name}: {reals} real, {len(joined) - reals} fake, {len(edited.problems) + len(made.problems)} problems; "
         f"data hash {Manifest(tuple(joined)).sha256[:16]}"
     )
+
+
+def without_copies(rows: list[Row], known: list[Row]) -> list[Row]:
+    """``rows`` without real images that ``known`` has already, and with their forgeries paired with those."""
+    there = {row.sha256: row.path for row in known if not row.label}
+    copies = {row.path: there[row.sha256] for row in rows if not row.label and row.sha256 in there}
+    return [replace(row, pair=copies.get(row.pair, row.pair)) for row in rows if row.path not in copies]
 
 
 def main() -> None:

@@ -18,11 +18,12 @@ from unmask.data.forged_files import _forgeries, write_forgeries
 from unmask.data.forgeries import EDITS, FORGERIES, forge
 from unmask.data.forgeries.base import Draft, Region, blend, change_map, compose
 from unmask.data.forgeries.changes import draw_colour
+from unmask.data.forgeries.cloning import cloned, membrane
 from unmask.data.forgeries.colouring import statistics, to_lab
 from unmask.data.forgeries.copy_moving import mirrored_patch
 from unmask.data.forgeries.face_warping import warped_back
 from unmask.data.forgeries.inpainting import pyramid_fill
-from unmask.data.forgeries.regions import FIVE, PARTS, face_frame, hull, rasterize
+from unmask.data.forgeries.regions import FIVE, PARTS, face_frame, hull, outline_near, rasterize
 from unmask.data.forgeries.splicing import find_centre
 from unmask.data.forgeries.upsampling import KINDS, resample_up
 
@@ -252,7 +253,8 @@ def test_a_kind_that_came_later_changes_no_draw_of_the_older_ones() -> None:
     assert tuple(EDITS) == old and set(EDITS.values()) == {1.0}
     assert inspect.signature(write_forgeries).parameters["kinds"].default == old
     with_new = [name for name, forgery in FORGERIES.items() if forgery.answers == "edited"]
-    assert with_new == [*old, "face_warp"] and not FORGERIES["face_warp"].by_default
+    assert with_new == [*old, "face_warp", "seamless"]
+    assert not FORGERIES["face_warp"].by_default and not FORGERIES["seamless"].by_default
     # what `data forge` draws of a photo for a seed: its kinds in order, as written down before there was a tenth
     order = [old[i] for i in rng(0, "a.jpg", "kinds").permutation(len(EDITS))]
     made = [f.manipulation for f in _forgeries("a.jpg", PHOTO, [FACE], tuple(EDITS), 3, 0)]
@@ -283,3 +285,34 @@ def test_warping_back_is_the_inverse_of_the_way_there() -> None:
     for factor, degrees in ((1.0, 0.0), (0.5, 0.0), (0.37, 21.0), (0.8, -40.0)):
         back = warped_back(smooth, region, factor, degrees, 0.5)
         assert np.abs(back.astype(int) - smooth[region.box]).max() <= 2, (factor, degrees)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**31), near=st.booleans())
+def test_cloning_keeps_what_is_there_and_takes_gradients_only(seed: int, near: bool) -> None:
+    generator = np.random.default_rng(seed)
+    outline = outline_near(PHOTO.shape[:2], FACE if near else None, generator, radius=(0.1, 0.5))
+    region = rasterize(outline, PHOTO.shape[:2], generator, elastic=0.03)
+    if region is None:
+        return
+    under, outside = PHOTO[region.box], region.weight <= 0.5
+    assert (cloned(PHOTO, np.ascontiguousarray(under), region) == under).all(), "onto itself"
+    brighter = np.ascontiguousarray(np.clip(under, 0, 200) + 55).astype(np.uint8)
+    lifted = cloned(np.clip(PHOTO, 0, 200).astype(np.uint8), brighter, region)
+    assert (lifted == np.clip(under, 0, 200)).all(), "a constant has no gradient"
+    other = np.random.default_rng(seed).integers(0, 255, under.shape, dtype=np.uint8)
+    assert (cloned(PHOTO, other, region) == under)[outside].all()
+
+
+def test_the_membrane_is_harmonic() -> None:
+    """Perez et al. 2003, equations 2 and 10, held against scipy's Laplacian and against functions that are harmonic."""
+    ys, xs = np.indices((50, 61)).astype(np.float64)
+    inside = np.hypot(ys - 25, xs - 28) + 4 * np.sin(np.arctan2(ys - 25, xs - 28) * 5) < 19
+    known = np.stack([3 * xs - ys, xs * ys / 9, (xs**2 - ys**2) / 20], -1)
+    found = membrane(np.where(inside[..., None], 1e6, known).astype(np.float32), inside)
+    assert np.abs(found - known).max() < 1e-2
+    noise = np.random.default_rng(0).normal(0, 50, (50, 61, 3)).astype(np.float32)
+    found = membrane(noise, inside)
+    assert (found == noise)[~inside].all()
+    assert np.abs(ndimage.laplace(found.astype(np.float64), axes=(0, 1)))[inside].max() < 1e-3
+    assert found[inside].min() >= noise[~inside].min() and found[inside].max() <= noise[~inside].max()

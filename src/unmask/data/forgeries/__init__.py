@@ -10,6 +10,7 @@ from unmask.core.errors import DataError
 from unmask.core.names import did_you_mean
 from unmask.core.types import Face, UInt8Image
 from unmask.data.forgeries.base import Draft, Forged, Forgery, Region, compose, visible
+from unmask.data.forgeries.cloning import draw_seamless
 from unmask.data.forgeries.colouring import draw_colour_transfer
 from unmask.data.forgeries.copy_moving import draw_copy_move
 from unmask.data.forgeries.face_warping import draw_face_warp
@@ -46,6 +47,12 @@ FORGERIES: dict[str, Forgery] = {
         draw_face_warp,
         "a face aligned, shrunk, blurred and warped back (by name only)",
         least=1.5,
+        by_default=False,
+    ),
+    "seamless": Forgery(
+        draw_seamless,
+        "content from elsewhere cloned in without an edge, by its gradients (by name only)",
+        least=3.0,
         by_default=False,
     ),
 }
