@@ -38,17 +38,16 @@ def forge(name: str, rows: list[Row], data: Path, out: Path, split: str) -> None
     common = {"seed": SEED, "image_format": "jpg", "groups": groups}
     edited = write_forgeries(data, list(names), out / name / "edited", find_faces, per_photo=3, **common)
     made = write_forgeries(data, list(names), out / name / "generated", find_faces, kinds=("resynthesis",), **common)
-    rows_written = edited.rows + [row for row in made.rows if row.label]
+    found, problems = edited.rows + [row for row in made.rows if row.label], edited.problems + made.problems
     if name != "val":
-        unseen = write_forgeries(
-            data, list(names), out / name / "unseen", find_faces, kinds=LEFT_OUT, per_photo=len(LEFT_OUT), **common
-        )
-        rows_written += without_copies(unseen.rows, edited.rows)
-    joined = [replace(row, split=split, source=name) for row in rows_written]
+        common |= {"kinds": LEFT_OUT, "per_photo": len(LEFT_OUT)}
+        unseen = write_forgeries(data, list(names), out / name / "unseen", find_faces, **common)
+        found, problems = found + without_copies(unseen.rows, edited.rows), problems + unseen.problems
+    joined = [replace(row, split=split, source=name) for row in found]
     write_manifest(out / name / "manifest.csv", joined, overwrite=True)
     reals = sum(row.label == 0 for row in joined)
     print(
-        f"{name}: {reals} real, {len(joined) - reals} fake, {len(edited.problems) + len(made.problems)} problems; "
+        f"{name}: {reals} real, {len(joined) - reals} fake, {len(problems)} problems; "
         f"data hash {Manifest(tuple(joined)).sha256[:16]}"
     )
 

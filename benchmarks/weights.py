@@ -15,12 +15,13 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from held_out import LEFT_OUT
 from unmask.analysis.analyzer import load_analyzer
 from unmask.cli.main import main as unmask
 from unmask.evaluation.predictions import read_predictions
@@ -81,10 +82,10 @@ HEAD = (
 )
 
 
-def edits_only(folder: Path) -> str:
-    """All local edits together, whole-image re-synthesis left out; intervals over families."""
+def together(folder: Path, title: str, kinds: Callable[[str], bool]) -> str:
+    """The reals and the forgeries of all these kinds in one row; intervals over families."""
     table = read_predictions(folder / "predictions.parquet")
-    which = table["manipulation"].astype(str) != "resynthesis"
+    which = np.array([kinds(str(kind)) for kind in table["manipulation"]]) | (table["label"] == 0)
     part = table.take(which & ~np.isnan(table["score"].astype(float)))
     groups = [str(group) for group in part["family"]]
     found = image_metrics(part["score"], part["label"], groups, ranking=part["logit"])
@@ -97,7 +98,7 @@ def edits_only(folder: Path) -> str:
         called.append(f"{int((said_fake & mine).sum())}/{int(mine.sum())}")
     decided = int((part["verdict"].astype(str) != "uncertain").sum())
     counts = f"{int((part['label'] == 0).sum())} / {len(fakes)}"
-    cells = ["**edits only**", counts, number(found["auc"].as_json()), "", "", "", *pixel, *called]
+    cells = [f"**{title}**", counts, number(found["auc"].as_json()), "", "", "", *pixel, *called]
     return "| " + " | ".join([*cells, f"{decided}/{len(part)}"]) + " |"
 
 
@@ -145,8 +146,11 @@ def main() -> None:
         print(f"| |{HEAD}|\n|{'---|' * (HEAD.count('|') + 2)}")
         for row in content["rows"]:
             print(line(row["name"], row))
-        if any(row["name"] == "resynthesis" for row in content["rows"]):
-            print(edits_only(folder))
+        kinds = {row["name"] for row in content["rows"]}
+        if "resynthesis" in kinds:
+            print(together(folder, "edits only", lambda kind: kind != "resynthesis"))
+        if kinds >= set(LEFT_OUT):
+            print(together(folder, "kinds left out of training", lambda kind: kind in LEFT_OUT))
     print("\n" + "\n".join(standings({name: args.out / name for name in args.only})))
 
 
