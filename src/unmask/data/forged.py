@@ -188,7 +188,7 @@ class ForgedStream:
         while True:
             share = np.array(list(weights.values()))
             name = list(weights)[generator.choice(len(weights), p=share / share.sum())]
-            donor = self._donor(row, generator) if name in ("splice", "colour") else None
+            donor = self._donor(row, generator) if name in ("splice", "colour", "seamless") else None
             try:
                 return forge(name, crop, face, generator, () if donor is None else (donor,))
             except DataError:
