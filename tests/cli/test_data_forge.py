@@ -114,7 +114,7 @@ def test_kinds_groups_and_refusals(photos: Path, tmp_path: Path, capsys: pytest.
     assert {r.group for r in rows} == {"ann"} and {r.manipulation for r in rows} == {"", "warp"}
     assert forge(photos, out) == 1 and "not an empty folder" in capsys.readouterr().err
     assert forge(photos, out, "--force") == 0
-    assert forge(photos, tmp_path / "x", "--kind", "wrap") == 1 and "did you mean 'warp'" in capsys.readouterr().err
+    assert forge(photos, tmp_path / "x", "--kind", "wrap") == 2 and "did you mean 'warp'" in capsys.readouterr().err
     assert forge(photos, tmp_path / "x", "--per-photo", "0") == 2
     groups.write_text("path,group\na.jpg,ann\n")
     assert forge(photos, tmp_path / "x", "--groups", str(groups)) == 1

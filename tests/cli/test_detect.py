@@ -121,9 +121,10 @@ def test_wrong_usage_is_exit_code_2(tiny_weights: Path, portrait: Path, capsys: 
         assert caught.value.code == 2
     weights = str(tiny_weights / "edited.safetensors")
     assert main(["detect", str(portrait), "--detector", weights, "--device", "warp9"]) == 2
-    assert main(["detect", str(portrait), "--detector", "no-such"]) == 1
+    assert main(["detect", str(portrait), "--detector", "editd"]) == 2
+    assert main(["detect", str(portrait), "--detector", "absent.safetensors"]) == 1
     err = capsys.readouterr().err
-    assert "bad_device" in err and "not_found" in err and "Traceback" not in err
+    assert "bad_device" in err and "did you mean 'edited'" in err and "not_found" in err and "Traceback" not in err
 
 
 def test_garbage_is_collected_again_once_the_detector_is_loaded(
@@ -139,7 +140,7 @@ def test_garbage_is_collected_again_once_the_detector_is_loaded(
     monkeypatch.setattr(analyzer, "load_analyzer", watched)
     weights = tiny_weights / "edited.safetensors"
     assert main(["detect", str(portrait), "--detector", str(weights), "--json"]) == 0 and gc.isenabled()
-    assert main(["detect", str(portrait), "--detector", "no-such"]) == 1 and gc.isenabled()
+    assert main(["detect", str(portrait), "--detector", "no-such"]) == 2 and gc.isenabled()
     assert seen == [False, False]
 
 

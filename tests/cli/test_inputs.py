@@ -42,6 +42,23 @@ def test_an_empty_name_is_no_folder() -> None:
     assert list(inputs) == [""] and not inputs.empty
 
 
+def test_linked_folders_are_followed_each_folder_once(tmp_path: Path) -> None:
+    make(tmp_path, "photos/a.jpg", "elsewhere/deep/b.jpg", "report/m.png")
+    photos = tmp_path / "photos"
+    (photos / "link").symlink_to(tmp_path / "elsewhere")
+    (photos / "again").symlink_to(tmp_path / "elsewhere" / "deep")
+    (photos / "loop").symlink_to(photos)
+    (tmp_path / "elsewhere" / "up").symlink_to(tmp_path)
+    (photos / "out").symlink_to(tmp_path / "report")
+    found = [Path(p).resolve().name for p in Inputs([str(photos)], exclude=tmp_path / "report")]
+    assert sorted(found) == ["a.jpg", "b.jpg"]
+
+
+def test_a_list_without_names_is_told() -> None:
+    inputs = Inputs(["-"], io.BytesIO(b"\n\n"))
+    assert list(inputs) == [] and inputs.empty == [("-", "stdin named no file")]
+
+
 def test_duplicates_stay(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg")
     one = str(tmp_path / "a.jpg")

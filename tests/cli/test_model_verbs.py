@@ -74,6 +74,10 @@ def test_import_then_card_then_export(capsys: pytest.CaptureFixture[str], tmp_pa
     pytest.importorskip("onnxruntime")
     model = tmp_path / "meso4.onnx"
     assert main(["export", str(weights), "--out", str(model)]) == 0
-    assert "PASS" in capsys.readouterr().out and json.loads(model.with_suffix(".json").read_text())["verdict"] == "PASS"
+    assert "PASS" in capsys.readouterr().out
+    assert json.loads((tmp_path / "meso4.onnx.json").read_text())["verdict"] == "PASS"
     assert main(["export", str(weights), "--out", str(model)]) == 1
     assert "--force" in capsys.readouterr().err
+    beside = weights.with_suffix(".onnx")
+    assert main(["export", str(weights), "--out", str(beside)]) == 0
+    assert load_weights(weights)[1].sha256 == card.sha256, "the certificate is not written over the weights' card"

@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.color import rgb2lab
 from skimage.data import astronaut
 
-from unmask.core.errors import DataError
+from unmask.core.errors import ConfigError, DataError
 from unmask.core.seeds import rng
 from unmask.core.types import Face
 from unmask.data.forged_files import _forgeries, write_forgeries
@@ -112,7 +112,7 @@ def test_splices_take_content_from_the_donor() -> None:
 
 
 def test_errors_name_what_is_wrong() -> None:
-    with pytest.raises(DataError, match="did you mean 'splice'"):
+    with pytest.raises(ConfigError, match="did you mean 'splice'"):
         forge("splise", PHOTO, FACE, np.random.default_rng(0))
     with pytest.raises(DataError, match="at least 64"):
         forge("warp", PHOTO[:60], FACE, np.random.default_rng(0))

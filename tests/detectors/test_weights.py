@@ -89,9 +89,9 @@ def test_recalibration_rewrites_the_card_alone(file: Path) -> None:
 
 
 def test_not_found_lists_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="shipped name") as error:
+    with pytest.raises(ConfigError, match="shipped name") as error:
         find_weights("nothing-of-that-name")
-    assert error.value.code == "not_found"
+    assert error.value.code == "unknown_weights"
     assert all(name in error.value.message for name in list_weights())
     with pytest.raises(WeightsError, match="shipped name"):
         load_weights(tmp_path / "absent.safetensors")
@@ -193,5 +193,5 @@ def test_open_takes_files_and_designs_and_explains_the_rest(file: Path) -> None:
     assert open_detector("Meso4")[1] is None
     with pytest.raises(UnmaskError, match="did you mean 'baseline'"):
         open_detector("baselin")
-    with pytest.raises(WeightsError, match="safetensors"):
+    with pytest.raises(ConfigError, match="weights files end in"):
         open_detector(file.with_suffix(".json"))

@@ -174,7 +174,7 @@ def test_one_bad_answer_spoils_only_itself(dataset, tiny_weights, monkeypatch):
 
 def test_nothing_is_overwritten(dataset, tiny_weights, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("x")
-    assert evaluate(dataset, tmp_path, weights=tiny_weights / "edited.safetensors") == 2
+    assert evaluate(dataset, tmp_path, weights=tiny_weights / "edited.safetensors") == 1
     assert "not an empty folder" in capsys.readouterr().err
 
 

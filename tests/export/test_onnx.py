@@ -36,7 +36,7 @@ def test_certificate_model_and_metadata(detector: AnyDetector, tmp_path: Path) -
     card = WeightsCard(detector="meso4", config={}, sha256="ab" * 32, thresholds={"fake": 0.9})
     certificate = export_onnx(detector, tmp_path / "m.onnx", dynamic=True, card=card)
     assert detector.training, "the detector's mode is given back"
-    written = json.loads((tmp_path / "m.json").read_text())
+    written = json.loads((tmp_path / "m.onnx.json").read_text())
     assert written["verdict"] == certificate.verdict == "PASS"
     assert written["onnx_sha256"] == hashlib.sha256((tmp_path / "m.onnx").read_bytes()).hexdigest()
     assert written["weights_sha256"] == "ab" * 32 and written["input_shape"] == ["batch", 3, 256, 256]

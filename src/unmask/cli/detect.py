@@ -38,7 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         metavar="NAME_OR_FILE",
-        help="shipped weights by name, or your own .safetensors (default: the shipped specialists together)",
+        help="shipped weights by name, your own .safetensors, or the .json card of several beside it (default: the "
+        "shipped specialists together)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per file and line, as soon as it is ready")
     parser.add_argument(

@@ -1,6 +1,6 @@
 """Export a detector to ONNX and certify that onnxruntime computes what PyTorch computes.
 
-Writes MODEL.onnx and MODEL.json beside it (differences, versions, hashes, PASS or FAIL). The graph takes `image`,
+Writes MODEL.onnx and MODEL.onnx.json beside it (differences, versions, hashes, PASS or FAIL). The graph takes `image`,
 (batch, 3, H, W) RGB in [0, 1], and gives `logits` (positive = fake) and, where there is one, `mask_logits`.
 """
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from unmask.detectors.weights import open_detector
     from unmask.export.onnx import export_onnx
 
-    for path in (args.out, args.out.with_suffix(".json")):
+    for path in (args.out, args.out.with_suffix(".onnx.json")):
         if path.exists() and not args.force:
             raise UnmaskError("exists", f"{path} exists; give --force to overwrite it")
     detector, card = open_detector(args.detector)
@@ -38,5 +38,5 @@ def run(args: argparse.Namespace) -> int:
     for name, parity in certificate.outputs.items():
         diff = "not comparable" if parity.max_abs_diff is None else f"{parity.max_abs_diff:.2e}"
         print(f"{name}: largest difference {diff} (largest value {parity.max_abs_reference:.3g})")
-    print(f"{certificate.verdict} {args.out} {args.out.with_suffix('.json')}")
+    print(f"{certificate.verdict} {args.out} {args.out.with_suffix('.onnx.json')}")
     return 0 if certificate.verdict == "PASS" else 1

@@ -20,9 +20,9 @@ SUFFIXES = frozenset(
 class Inputs:
     """The files behind PATH arguments, in order; a file named twice comes twice.
 
-    A folder gives its image-named files, recursively and sorted, without hidden ones and without ``exclude``; an
-    argument that is no file but holds ``* ? [`` is a glob for files (``**`` crosses folders); ``-`` reads names from
-    stdin, one per line, or separated by zero bytes (``find -print0``).
+    A folder gives its image-named files, recursively and sorted, without hidden ones and without ``exclude``; links to
+    folders are followed, each folder once; an argument that is no file but holds ``* ? [`` is a glob for files (``**``
+    crosses folders); ``-`` reads names from stdin, one per line, or separated by zero bytes (``find -print0``).
     """
 
     def __init__(self, arguments: Sequence[str], stdin: IO[bytes] | None = None, exclude: Path | None = None) -> None:
@@ -37,7 +37,7 @@ class Inputs:
     def __iter__(self) -> Iterator[str]:
         for argument in self.arguments:
             if argument == "-" and self._stdin is not None:
-                yield from read_names(self._stdin)
+                yield from self._listed(self._stdin)
             elif argument and Path(argument).is_dir():  # Path("") is "."
                 yield from self._folder(argument)
             elif not os.path.lexists(argument) and glob.has_magic(argument):
@@ -46,9 +46,11 @@ class Inputs:
                 yield argument
 
     def _folder(self, top: str) -> Iterator[str]:
-        found = False
-        for folder, inner, names in os.walk(top, onerror=self._unreadable):
-            inner[:] = sorted(n for n in inner if not n.startswith(".") and not self._excluded(Path(folder, n)))
+        found, seen = False, {real_path(top)}
+        for folder, inner, names in os.walk(top, onerror=self._unreadable, followlinks=True):
+            places = {name: real_path(Path(folder, name)) for name in sorted(inner) if not name.startswith(".")}
+            inner[:] = [name for name, place in places.items() if place not in seen and place != self._exclude]
+            seen.update(places[name] for name in inner)
             for name in sorted(names):
                 if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
                     self.skipped += 1
@@ -65,8 +67,13 @@ class Inputs:
             self.empty.append((pattern, "nothing matches this pattern" if not matches else "only folders match this"))
         yield from files
 
-    def _excluded(self, folder: Path) -> bool:
-        return self._exclude is not None and real_path(folder) == self._exclude
+    def _listed(self, stream: IO[bytes]) -> Iterator[str]:
+        found = False
+        for name in read_names(stream):
+            found = True
+            yield name
+        if not found:
+            self.empty.append(("-", "stdin named no file"))
 
     def _unreadable(self, error: OSError) -> None:
         self.empty.append((str(error.filename), f"this folder cannot be read: {error.strerror}"))

@@ -17,7 +17,8 @@ def _weights() -> Mapping[str, str]:
     from unmask.detectors.weights import list_weights, read_card
 
     cards = {name: read_card(name) for name in list_weights()}
-    return {
+    together = {"default": f"the shipped specialists together: {', '.join(cards) or 'none'}"}
+    return together | {
         name: f"{card.detector}, answers: {card.answers}, sha256 {card.sha256[:12]}" for name, card in cards.items()
     }
 

@@ -75,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"unmask {__version__}")
-    parser.add_argument("verb", metavar="VERB", help="one of the verbs below")
+    parser.add_argument("verb", metavar="VERB", nargs="?", help="one of the verbs below")
     return parser
 
 

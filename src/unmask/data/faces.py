@@ -203,7 +203,9 @@ def read_boxes(path: str | Path) -> dict[str, list[Face]]:
         box, score, flat = [v for v in values[:4] if v is not None], values[4], [v for v in values[5:] if v is not None]
         if not box:
             continue
-        if len(box) != 4 or not np.isfinite(box + flat).all() or box[0] >= box[2] or box[1] >= box[3]:
+        if len(box) != 4:
+            raise DataError("bad_boxes", f"{path}, row {number}: expected four numbers x1, y1, x2, y2, got {box}")
+        if not np.isfinite(box + flat).all() or box[0] >= box[2] or box[1] >= box[3]:
             raise DataError("bad_boxes", f"{path}, row {number}: expected x1 < x2 and y1 < y2, got {box}")
         points = tuple(zip(flat[::2], flat[1::2], strict=True)) if len(flat) == 10 else None
         faces.append(Face((box[0], box[1], box[2], box[3]), 1.0 if score is None else score, points))

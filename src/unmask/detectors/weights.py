@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from unmask.core.config import build, to_dict
 from unmask.core.errors import ConfigError, UnmaskError, WeightsError
 from unmask.core.files import atomic_path, sha256_file, write_text
+from unmask.core.names import did_you_mean
 from unmask.core.types import Answers
 from unmask.detectors.base import AnyDetector
 from unmask.detectors.zoo import create_detector, name_of
@@ -131,7 +132,8 @@ def find_weights(path_or_name: str | Path) -> Path:
     """The file behind a shipped name or a path.
 
     Raises:
-        WeightsError: neither; the message lists the shipped names.
+        WeightsError: no such file.
+        ConfigError: a name that is not shipped; the message lists those that are.
     """
     path = Path(path_or_name)
     if path.suffix == ".safetensors" and path.is_file():
@@ -139,10 +141,14 @@ def find_weights(path_or_name: str | Path) -> Path:
     if str(path_or_name) in list_weights():
         with resources.as_file(resources.files("unmask") / "assets" / f"{path_or_name}.safetensors") as shipped:
             return shipped
-    shipped_names = ", ".join(list_weights()) or "none"
-    hint = "" if path.suffix == ".safetensors" or not path.is_file() else " (weights files end in .safetensors)"
-    raise WeightsError(
-        "not_found", f"no weights '{path_or_name}'{hint}; give a .safetensors file or a shipped name: {shipped_names}"
+    known = ["default", *list_weights()]
+    if path.suffix == ".safetensors":
+        raise WeightsError("not_found", f"no weights file '{path_or_name}'; shipped names: {', '.join(known)}")
+    hint = " (weights files end in .safetensors)" if path.is_file() else did_you_mean(str(path_or_name), known)
+    raise ConfigError(
+        "unknown_weights",
+        f"no weights '{path_or_name}'{hint}; give a .safetensors file, the .json card of a combination, or a shipped "
+        f"name: {', '.join(known)}",
     )
 
 

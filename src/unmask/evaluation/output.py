@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from unmask.core.errors import ConfigError
+from unmask.core.errors import DataError
 from unmask.core.files import atomic_path, write_text
 from unmask.core.version import __version__
 from unmask.evaluation.predictions import write_predictions
@@ -34,12 +34,12 @@ def check_out(out: Path, *, resumes: bool = False) -> None:
         resumes: take the folder of an evaluation that was stopped.
 
     Raises:
-        ConfigError: ``exists``.
+        DataError: ``exists``.
     """
     if resumes and (out / UNFINISHED).is_file():
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError("exists", f"{out} is not an empty folder; choose a new one (nothing is overwritten)")
+        raise DataError("exists", f"{out} is not an empty folder; choose a new one (nothing is overwritten)")
 
 
 def machine() -> str:

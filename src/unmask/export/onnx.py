@@ -116,7 +116,7 @@ def export_onnx(
     dynamic: bool = False,
     card: WeightsCard | None = None,
 ) -> Certificate:
-    """Write ``path`` (.onnx) and its certificate (same name, .json), comparing onnxruntime with PyTorch.
+    """Write ``path`` (.onnx) and its certificate (same name, .onnx.json), comparing onnxruntime with PyTorch.
 
     The graph takes ``image`` (B, 3, H, W), for a clip detector (B, T, 3, H, W) with the view's number of frames, RGB in
     [0, 1] (normalisation is inside) and gives ``logits`` (B,) and, for a localizing detector, ``mask_logits``
@@ -152,7 +152,7 @@ def export_onnx(
         certificate = _certify(graph, path, names, shape, dynamic, card, (onnx, runtime))
     finally:
         detector.train(training)
-    write_text(path.with_suffix(".json"), json.dumps(to_dict(certificate), indent=1) + "\n")
+    write_text(path.with_suffix(".onnx.json"), json.dumps(to_dict(certificate), indent=1) + "\n")
     return certificate
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from unmask.core.errors import DataError
+from unmask.core.errors import ConfigError, DataError
 from unmask.core.names import did_you_mean
 from unmask.core.types import Face, UInt8Image
 from unmask.data.forgeries.base import Draft, Forged, Forgery, Region, compose, visible
@@ -67,11 +67,11 @@ draws (data sets on disk rest on it), so a new kind is added to :data:`FORGERIES
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raise :class:`DataError` (``unknown_forgery``) if one of the names is not in the table."""
+    """Raise :class:`ConfigError` (``unknown_forgery``) if one of the names is not in the table."""
     for name in names:
         if name not in FORGERIES:
             hint = did_you_mean(name, FORGERIES)
-            raise DataError("unknown_forgery", f"unknown forgery '{name}'{hint}; known: {', '.join(FORGERIES)}")
+            raise ConfigError("unknown_forgery", f"unknown forgery '{name}'{hint}; known: {', '.join(FORGERIES)}")
 
 
 def forge(
@@ -92,7 +92,8 @@ def forge(
             face is in them.
 
     Raises:
-        DataError: an unknown name (``unknown_forgery``), an image of another type or size (``bad_image``), or a
+        ConfigError: an unknown name (``unknown_forgery``).
+        DataError: an image of another type or size (``bad_image``), or a
             photo on which no visible forgery of this kind was found (``cannot_forge``; e.g. copy-move on a blank).
 
     >>> import numpy as np
