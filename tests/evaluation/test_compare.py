@@ -90,7 +90,7 @@ def test_report_and_table(data, tmp_path, capsys):
     page = (tmp_path / "out" / "compare.html").read_text()
     assert "<b>a" not in page
     assert len(json.loads((tmp_path / "out" / "compare.json").read_text())["pairs"]) == 3
-    assert main(["compare", *map(str, files), "--out", str(tmp_path / "out")]) == 2
+    assert main(["compare", *map(str, files), "--out", str(tmp_path / "out")]) == 1
 
 
 def test_wrong_usage(data, tmp_path, capsys):

@@ -18,8 +18,7 @@ from unmask.metrics.bootstrap import bootstrap_auc, bootstrap_image, bootstrap_m
 from unmask.metrics.image import FRR_POINTS, auc, far_at_frr, split_scores
 from unmask.metrics.measure import Measure, missing
 from unmask.metrics.pixel import PixelMetrics
-from unmask.metrics.statistics import clopper_pearson
-from unmask.metrics.suite import pixel_summary
+from unmask.metrics.suite import exact_ends, pixel_summary
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -38,12 +37,8 @@ def rate(values: Floats, groups: Sequence[str], seed: int, reason: str = "no suc
     if not known.any():
         return missing(reason)
     value = float(values[known].mean())
-    if value in (0.0, 1.0):
-        n = len(set(np.asarray(groups, str)[known].tolist()))
-        low, high = clopper_pearson(round(value * n), n)
-    else:
-        low, high = bootstrap_means(values, groups, seed=seed)
-    return Measure(value, low, high)
+    n = len(set(np.asarray(groups, str)[known].tolist()))
+    return Measure(value, *(exact_ends(value, n) or bootstrap_means(values, groups, seed=seed)))
 
 
 def mean(values: Floats, groups: Sequence[str], seed: int, reason: str) -> Measure:

@@ -21,7 +21,7 @@ from unmask.metrics.image import auc, average_precision, eer, split_scores
 from unmask.metrics.measure import Measure, missing
 from unmask.metrics.pixel import PixelMetrics
 from unmask.metrics.statistics import clopper_pearson
-from unmask.metrics.suite import image_metrics, pixel_summary
+from unmask.metrics.suite import exact_ends, image_metrics, pixel_summary
 
 Mask = npt.NDArray[np.bool_]
 RANKED = ("auc", "ap", "eer")
@@ -129,7 +129,9 @@ def _pair_order(part: Predictions, seed: int) -> Measure:
     wins = (np.sign(part["logit"][fakes] - part["logit"][reals]) + 1) / 2
     if np.isnan(wins).all():
         return missing("no scored pair")
-    return Measure(float(np.nanmean(wins)), *bootstrap_means(wins, list(part["family"][fakes]), seed=seed))
+    value, families = float(np.nanmean(wins)), list(part["family"][fakes])
+    limits = exact_ends(value, len(set(families))) or bootstrap_means(wins, families, seed=seed)
+    return Measure(value, *limits)
 
 
 def rate(count: int, n: int) -> dict[str, float | int | None]:

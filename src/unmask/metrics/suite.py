@@ -21,6 +21,7 @@ from unmask.metrics.image import (
 )
 from unmask.metrics.measure import Measure
 from unmask.metrics.pixel import PixelMetrics
+from unmask.metrics.statistics import clopper_pearson
 
 
 def image_metrics(
@@ -33,6 +34,9 @@ def image_metrics(
     seed: int = 0,
 ) -> dict[str, Measure]:
     """Every image metric by name.
+
+    A share of 0 or 1, and an AUC of 0 or 1, show no spread when resampled: their limits are the exact ones (Clopper and
+    Pearson) for as many images as there are groups, and for as many pairs as the class with fewer groups has of them.
 
     Args:
         scores: (N,) calibrated P(fake); other scores give everything but ``ece`` and ``brier``.
@@ -58,10 +62,27 @@ def image_metrics(
     limits = bootstrap_image(
         scores, labels, groups, ranking=ranking, threshold=threshold, frr_points=FRR_POINTS, seed=seed
     )
+    label, called = np.asarray(labels) == 1, np.asarray(scores, np.float64) >= threshold
+    name_of = np.asarray(groups, str)
+    of = {"accuracy": np.ones_like(label), "precision": called, "frr": ~label, "recall": label, "far": label}
+    counted = {name: len(set(name_of[which].tolist())) for name, which in of.items()}
+    counted |= {name: counted["far"] for name in found if "@" in name}
+    counted["auc"] = min(counted["frr"], counted["far"])
     return {
-        name: measure if measure.reason or name not in limits else Measure(measure.value, *limits[name])
+        name: measure
+        if measure.reason or name not in limits
+        else Measure(measure.value, *(exact_ends(measure.value, counted.get(name, 0)) or limits[name]))
         for name, measure in found.items()
     }
+
+
+def exact_ends(value: float, n: int) -> tuple[float, float] | None:
+    """Limits of a share of 0 or 1 of ``n`` independent cases; None for any other share, or when n is 0.
+
+    >>> [round(limit, 2) for limit in exact_ends(1.0, 7)]
+    [0.59, 1.0]
+    """
+    return clopper_pearson(round(value * n), n) if n and value in (0.0, 1.0) else None
 
 
 def pixel_summary(values: PixelMetrics, groups: Sequence[str] | None = None, *, seed: int = 0) -> dict[str, Measure]:
