@@ -119,18 +119,20 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
         assert "16 bits per pixel" in decoded.reasons[0] and decoded.mode.startswith("I;16")
 
 
-def _png(bits: int, colour: int, rows: bytes, width: int, height: int) -> bytes:
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+def png(bits: int, colour: int, rows: bytes, width: int, height: int, interlaced: int = 0) -> bytes:
+    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced)
+    chunks = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def test_sixteen_bit_colour_keeps_the_high_byte_and_says_so() -> None:
     values = RNG.integers(0, 65536, (4, 5, 3)).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in values)
-    decoded = decode(_png(16, 2, rows, 5, 4))
+    decoded = decode(png(16, 2, rows, 5, 4))
     np.testing.assert_array_equal(decoded.pixels, values >> 8)
     assert decoded.reasons == ("16 bits per channel were cut to 8 by the decoder",)
 
@@ -312,7 +314,7 @@ def _claims(kind: str, side: int) -> bytes:
     """A small file whose header claims ``side`` x ``side`` pixels."""
     data = bytearray(SAMPLES[kind])
     if kind == "PNG":
-        return _png(8, 2, b"", side, side)
+        return png(8, 2, b"", side, side)
     if kind == "BMP":
         data[18:26] = struct.pack("<ii", side, side)
     elif kind == "GIF":

@@ -1,15 +1,17 @@
-"""Facts of an image file beside its pixels: frames, bits, EXIF, orientation. Bounded work on hostile files."""
+"""Facts of an image file beside its pixels: frames, bits, lost parts, EXIF, orientation. Bounded work on any file."""
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import ExifTags, Image, ImageChops, TiffImagePlugin
 
 MAX_FIELDS, MAX_TEXT = 100, 200
 
@@ -134,6 +136,112 @@ def ends_early(kind: str, data: bytes) -> bool:
         return max(ends, default=0) > n
     except Exception as error:
         return isinstance(error, (struct.error, EOFError, IndexError))
+
+
+_SPAN = 65_536
+"""Bytes of a compressed stream that are looked at together, so that memory stays small."""
+_FILLER = bytes(i * 97 % 254 + 1 for i in range(1024))
+"""Bytes that any Huffman decoder takes for more of the image: mixed, and no marker among them."""
+
+
+def jpeg_lacks_pixels(image: Image.Image, data: bytes) -> bool:
+    """True if a loaded JPEG is not all there although it has an end marker.
+
+    libjpeg only warns when the entropy data run out, Pillow drops the warning, and the rest becomes flat grey. So the
+    file is decoded once more with further data before its end marker: a whole image has no use for them and stays the
+    same. That is done only where it can matter: where the data come in several scans (progressive), or where the last
+    block has the brightness that missing data give, 128. Arithmetic coding may leave out data on purpose and is let
+    pass.
+    """
+    frame, scans, start, end = _jpeg_scans(data)
+    if frame not in (0xC0, 0xC1, 0xC2) or not end:
+        return False
+    if frame != 0xC2 and scans == 1:
+        left, top = (image.width - 1) // 8 * 8, (image.height - 1) // 8 * 8
+        corner = image.crop((left, top, image.width, image.height))
+        bands = (*corner.split(), corner.convert("L"))  # of bands stored at lower resolution, the block above leaks in
+        if all(any(abs(level - 128) > 3 for level in band.tobytes()) for band in bands):
+            return False
+    at = max(data.rfind(bytes((0xFF, 0xD0 + n)), start, end) for n in range(8))
+    following = data[at + 1] - 0xD0 + 1 if at >= 0 else 0  # the restart marker that is due if the cut is just there
+    more = (bytes((0xFF, 0xD0 + (following + n) % 8)) + _FILLER[n * 9 :] for n in range(8))
+    longer = data[:end] + _FILLER + b"".join(more) + b"\xff\xd9"
+    with Image.open(BytesIO(longer), formats=("JPEG",)) as again:
+        again.load()
+        return ImageChops.difference(image, again).getbbox() is not None
+
+
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""What ends the entropy data of a scan: any marker that is no restart marker."""
+
+
+def _jpeg_scans(data: bytes) -> tuple[int, int, int, int]:
+    """The frame marker of a JPEG (0xC0 baseline, 0xC2 progressive, ...), its number of scans, where the data of the
+    last scan begin, and where they end: at the end marker, or where other bytes begin (0 if the file stops before)."""
+    frame, scans, start, at = 0, 0, 0, 2
+    while at + 2 <= len(data):
+        marker = data[at + 1]
+        if data[at] != 0xFF or marker in (0xD8, 0xD9):
+            return frame, scans, start, at
+        if marker == 0xFF:  # padding
+            at += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            frame = marker
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xDA:
+            scans, start = scans + 1, at
+            found = _MARKER.search(data, at)
+            at = found.start() if found else len(data)
+    return frame, scans, start, 0
+
+
+def png_lacks_pixels(image: Image.Image, data: bytes) -> bool:
+    """True if the stream of a loaded PNG ends properly but holds fewer rows than the header says (Pillow leaves the
+    rest black). Inflated once more only if the last row is black, or the rows are interlaced."""
+    width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
+    if not interlaced and image.crop((0, height - 1, width, height)).tobytes().strip(b"\0"):
+        return False
+    grids = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    sizes = ((-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in grids)
+    bits *= {2: 3, 4: 2, 6: 4}.get(colour, 1)
+    missing: int = sum(rows * (1 + (columns * bits + 7) // 8) for columns, rows in sizes if columns > 0 < rows)
+    stream = zlib.decompressobj()
+    try:
+        for name, body, _ in _png_chunks(data):
+            for at in range(0, len(body) if name == b"IDAT" else 0, _SPAN):
+                piece = bytes(body[at : at + _SPAN])
+                while piece and missing > 0:
+                    missing -= len(stream.decompress(piece, _SPAN * 16))
+                    piece = stream.unconsumed_tail
+        return missing > 0 and missing > len(stream.flush())
+    except zlib.error:  # behind the last pixel, else the decoder had complained
+        return False
+
+
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column and row of each pass of an interlaced PNG, and the steps to the next."""
+
+
+def png_remarks(data: bytes) -> list[str]:
+    """What to say of a PNG that decodes although its container is damaged."""
+    remarks, name = [], b""
+    for name, body, checksum in _png_chunks(data):
+        if name == b"IDAT" and len(checksum) == 4 and zlib.crc32(body, zlib.crc32(name)).to_bytes(4, "big") != checksum:
+            remarks = ["the checksum of the PNG's pixel data is wrong; the pixels are used as decoded"]
+    return remarks if name == b"IEND" else [*remarks, "the PNG has no end marker; its pixels are complete"]
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, bytes]]:
+    """Name, body and checksum of each chunk of a PNG up to IEND, as far as the file goes."""
+    view, at = memoryview(data), 8
+    while at + 8 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        name = data[at + 4 : at + 8]
+        yield name, view[at + 8 : end], data[end : end + 4]
+        if name == b"IEND":
+            return
+        at = end + 4
 
 
 def bits_per_channel(image: Image.Image, data: bytes) -> int:

@@ -28,6 +28,9 @@ from unmask.data.filefacts import (
     bits_per_channel,
     count_frames,
     ends_early,
+    jpeg_lacks_pixels,
+    png_lacks_pixels,
+    png_remarks,
     read_exif,
     to_stored_orientation,
     to_upright,
@@ -46,7 +49,7 @@ CODES: Mapping[str, str] = {
     "not_an_image": "the bytes are no image format known here",
     "unsupported_format": "an image (or video), but of a format or pixel type that is not decoded",
     "too_large": "more bytes, pixels or frames than the limits allow",
-    "truncated": "the file ends before the image does",
+    "truncated": "the file ends before the image does, or lacks some of its pixels",
     "unreadable": "damaged: the decoder gave up, or the system could not read the file",
 }
 """Every code an :class:`IntakeError` of :func:`decode` can have, and what it means."""
@@ -84,6 +87,7 @@ _MAGIC: tuple[tuple[int, bytes, str, bool], ...] = (  # offset, bytes, name, whe
 )
 
 
+_ENDS_EARLY = "the {} file ends before the image does; get the whole file"
 _SOCKET = (errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP)
 """What systems say when a socket is opened like a file."""
 
@@ -127,7 +131,8 @@ class Decoded:
     frames: int
     """Frames or pages in the file; the first is analysed."""
     reasons: tuple[str, ...]
-    """What was done to the stored pixels, one sentence each; empty for a plain upright 8-bit RGB image."""
+    """What was done to the stored pixels, and harmless damage, one sentence each; empty for a plain upright 8-bit RGB
+    image."""
 
 
 class _Strict:
@@ -228,12 +233,14 @@ def _explain(data: bytes, error: Exception) -> tuple[str, str]:
     name, ours = next(((n, o) for at, magic, n, o in _MAGIC if data.startswith(magic, at)), ("", False))
     if isinstance(error, (Image.DecompressionBombError, MemoryError)):
         return "too_large", f"the {name or 'image'} claims more pixels than can be held: {error}"
+    if isinstance(error, ValueError) and ("MAX_TEXT_CHUNK" in str(error) or "MAX_TEXT_MEMORY" in str(error)):
+        return "too_large", f"a text or colour profile stored in the {name} file is too large when unpacked"
     if isinstance(error, UnidentifiedImageError) and not ours:
         if not name:
             return "not_an_image", f"not an image; expected one of {', '.join(FORMATS)}"
         return "unsupported_format", f"{name} is not decoded; convert it to one of {', '.join(FORMATS)}"
     if ends_early(name.upper(), data) or isinstance(error, EOFError) or "truncated" in str(error).lower():
-        return "truncated", f"the {name} file ends before the image does; get the whole file"
+        return "truncated", _ENDS_EARLY.format(name)
     if isinstance(error, UnidentifiedImageError):
         return "unreadable", f"the {name} file is damaged: its header makes no sense"
     return "unreadable", f"the {name or 'image'} file is damaged: {str(error) or type(error).__name__}"
@@ -257,6 +264,11 @@ def _decode(data: bytes, limits: Limits) -> Decoded:
         image.load()
         if not tiff:
             orientation, exif, remarks = read_exif(image)
+        lacks = {"JPEG": jpeg_lacks_pixels, "PNG": png_lacks_pixels}.get(kind)
+        if lacks and lacks(image, data):
+            raise IntakeError("truncated", _ENDS_EARLY.format(kind))
+        if kind == "PNG":
+            remarks += png_remarks(data)
         reduced = to_srgb(image, bits, inverted)
     pixels = np.ascontiguousarray(reduced.pixels if tiff else to_upright(reduced.pixels, orientation))
     reasons = [*reduced.reasons, *remarks]
