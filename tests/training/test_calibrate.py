@@ -12,6 +12,7 @@ from unmask.metrics.statistics import clopper_pearson
 from unmask.training.calibrate import (
     calibrate,
     fit_platt,
+    missing_verdicts,
     out_of_fold,
 )
 
@@ -137,3 +138,15 @@ def test_bad_input(x: list[float], y: list[int], g: list[str], code: str) -> Non
     with pytest.raises(DataError) as caught:
         calibrate(x, y, g)
     assert caught.value.code == code
+
+
+def test_verdicts_that_can_never_be_given_and_what_would_help() -> None:
+    x, y, people = scores(1000)
+    assert missing_verdicts(calibrate(x, y, people).to_meta()["thresholds"]) == ""
+    few = missing_verdicts(calibrate(x[:40], y[:40], people[:40]).to_meta()["thresholds"])
+    assert "no verdict but 'uncertain'" in few and "300 real" in few and "99 people" in few and "60 forged" in few
+    one = missing_verdicts({"fake": 0.9, "real": None, "real_point": {"target": 0.05, "n": 12, "groups": 6}})
+    assert one.startswith("the verdict 'real' can never be given") and "300" not in one and "there are 12" in one
+    assert "one class only" in missing_verdicts({"fake": None, "real": None, "doubt": "one class only"})
+    high = {"target": 0.01, "n": 400, "groups": 9, "reason": "no image scores above"}
+    assert "train longer" in missing_verdicts({"fake": None, "real": 0.1, "fake_point": high})

@@ -62,7 +62,9 @@ def test_from_photos_to_weights_that_load(
 
     out = tmp_path / "run"
     assert main(["train", str(recipe_file), "--out", str(out), "--seed", "3"]) == 0
-    assert capsys.readouterr().out.strip() == str(out / "weights.safetensors")
+    said = capsys.readouterr()
+    assert said.out.strip() == str(out / "weights.safetensors")
+    assert said.err.splitlines()[-1].startswith("unmask train: no verdict but 'uncertain' can be given")
     detector, card = load_weights(out / "weights.safetensors")
     assert bool(torch.isfinite(detector(torch.rand(1, 3, 64, 64)).logits).all())
     assert card.seed == 3 and card.notes["recipe"]["batch_size"] == 8
@@ -126,9 +128,14 @@ def test_dry_run_trains_and_writes_nothing(
         (["--validation.split", "test"], 2, "select_on_test"),
         (["--data.split", "test"], 2, "select_on_test"),
         (["--detector.name", "baselin"], 2, "baseline"),
-        (["--data.forgeries", "{warb: 1}"], 1, "warp"),
+        (["--data.forgeries", "{warb: 1}"], 2, "warp"),
+        (["--validation.forgeries", "{warb: 1}"], 2, "warp"),
         (["--data.manifest", "x.csv"], 2, "exactly one"),
         (["--losses", "{bcee: 1}"], 2, "bce"),
+        (["--losses", "{anomaly: 1}"], 2, "no_comparison"),
+        (["--validation.monitor", "acu"], 2, "pair_order"),
+        (["--validation.monitor", "auc/splice"], 2, "auc/warp"),
+        (["--optimizer.groups", "{bakbone: 1}"], 2, "backbone"),
     ],
 )
 def test_bad_wishes_are_one_line_on_stderr(
@@ -137,6 +144,7 @@ def test_bad_wishes_are_one_line_on_stderr(
     assert main(["train", str(recipe_file), "--out", str(tmp_path / "o"), *words]) == code
     said = capsys.readouterr().err
     assert says in said and "Traceback" not in said
+    assert not (tmp_path / "o").exists(), "nothing is written before a recipe is checked"
 
 
 def test_help_lists_settings_with_defaults(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import json
 import logging
 import shlex
 import sys
@@ -85,14 +86,15 @@ def _field_docs(cls: type) -> dict[str, str]:
 def run(args: argparse.Namespace) -> int:
     """Train; returns the exit code."""
     from unmask.cli.progress import progress_bar
-    from unmask.training.recipe import parse_overrides, read_recipe
+    from unmask.training.recipe import parse_overrides, read_recipe, recipe_yaml
 
     own = argparse.ArgumentParser(prog="unmask train", add_help=False)
     _own(own)
     given, words = own.parse_known_args(args.settings, namespace=argparse.Namespace(**vars(args)))
     recipe = read_recipe(args.recipe, parse_overrides(words))
     logging.getLogger("unmask.training").setLevel(logging.INFO)
-    from unmask.training.run import preview, recipe_yaml, train
+    from unmask.training.calibrate import missing_verdicts
+    from unmask.training.run import preview, train
 
     with progress_bar("faces") as progress:
         if given.dry_run:
@@ -108,4 +110,7 @@ def run(args: argparse.Namespace) -> int:
         command = shlex.join(["unmask", "train", *sys.argv[2:]])
         weights = train(recipe, out, resume=given.resume, command=command, progress=progress)
     print(weights)
+    gap = missing_verdicts(json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))["thresholds"])
+    if gap:
+        print(f"unmask train: {gap}", file=sys.stderr)
     return 0

@@ -8,7 +8,7 @@ are dealt into folds and each fold is calibrated on the others, so that nobody's
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -205,6 +205,39 @@ def far_point(nearest: npt.ArrayLike, labels: npt.ArrayLike, *, target: float = 
     threshold = float(reals[rank - 1])
     beyond = float((x[y] > threshold).mean()) if y.any() else None
     return {"threshold": threshold, "target": target, "n": len(reals), "fakes": beyond, "reason": ""}
+
+
+def missing_verdicts(thresholds: Mapping[str, Any]) -> str:
+    """Which verdicts weights with these thresholds can never give, why, and what to do: one line, or an empty one.
+
+    Args:
+        thresholds: the card's entry, see :meth:`Calibration.to_meta`.
+
+    >>> generator = np.random.default_rng(0)
+    >>> fit = calibrate(generator.normal(size=80), np.arange(80) % 2, [f"person {i // 8}" for i in range(80)])
+    >>> missing_verdicts(fit.to_meta()["thresholds"])[:65]
+    "no verdict but 'uncertain' can be given with these weights: 'fake"
+    """
+    missing = [side for side in ("fake", "real") if thresholds.get(side) is None]
+    if not missing:
+        return ""
+    reasons = []
+    for side in missing:
+        point = thresholds.get(f"{side}_point")
+        if point is None:
+            reasons = [str(thresholds.get("doubt") or "they are not calibrated")]
+            break
+        needed, people = math.ceil(3 / point["target"] - 1e-9), math.ceil(1 / point["target"] - 1 - 1e-9)
+        if point["n"] >= needed or (side == "fake" and point["groups"] >= people):
+            reasons.append(f"'{side}': {point['reason']}, train longer or on more photos")
+        elif side == "fake":
+            came = f"there are {point['n']}, of {point['groups']}"
+            reasons.append(f"'fake' needs {needed} real validation images or images of {people} people, {came}")
+        else:
+            reasons.append(f"'real' needs {needed} forged validation images, there are {point['n']}")
+    verdicts = "no verdict but 'uncertain' can" if len(missing) == 2 else f"the verdict '{missing[0]}' can never"
+    advice = "for more validation images: more photos, a larger validation.share or validation.calibration_samples"
+    return f"{verdicts} be given with these weights: {'; '.join(reasons)} ({advice})"
 
 
 def calibrate(

@@ -19,6 +19,7 @@ from unmask.core.files import atomic_path
 from unmask.nn.backbones import read_safetensors
 
 FORMAT = "unmask checkpoint 1"
+_REMEDY = "no other file of the run stands in for it: put a copy of it back, or start again in another folder (--out)"
 
 
 def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -39,13 +40,21 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     """Tensors (on the CPU) and state of a checkpoint.
 
     Raises:
-        WeightsError: no such file, damaged, or not a checkpoint of this format.
+        WeightsError: no such file, damaged, or not a checkpoint of this format; says what to do.
     """
-    tensors, metadata = read_safetensors(path)
-    if metadata.get("format") != FORMAT:
-        came = metadata.get("format")
-        raise WeightsError("bad_format", f"{path} is not a training checkpoint: expected '{FORMAT}', got {came!r}")
-    state: dict[str, Any] = json.loads(metadata["state"])
+    try:
+        tensors, metadata = read_safetensors(path)
+    except WeightsError as error:
+        raise WeightsError(error.code, f"{error.message}; {_REMEDY}") from error
+    came = metadata.get("format")
+    if came != FORMAT:
+        raise WeightsError(
+            "bad_format", f"{path} is not a training checkpoint: expected '{FORMAT}', got {came!r}; {_REMEDY}"
+        )
+    try:
+        state: dict[str, Any] = json.loads(metadata["state"])
+    except (KeyError, ValueError) as error:
+        raise WeightsError("corrupt", f"the state in {path} cannot be read: {error}; {_REMEDY}") from error
     return tensors, state
 
 

@@ -18,9 +18,9 @@ from unmask.core.seeds import rng
 from unmask.core.types import Answers, Face, ViewConfig
 from unmask.data.clips import ClipStream
 from unmask.data.degradations import post_process
-from unmask.data.faces import FaceFinder, read_boxes, write_boxes
+from unmask.data.faces import FaceFinder, read_boxes
 from unmask.data.forged import ForgedStream
-from unmask.data.forgeries import FORGERIES
+from unmask.data.forgeries import FORGERIES, check_names
 from unmask.data.intake import decode
 from unmask.data.labelled import ManifestStream
 from unmask.data.loader import SampleStream
@@ -42,6 +42,8 @@ class Streams:
     validation: SampleStream
     about: dict[str, Any]
     """Counts and hashes for the weights card."""
+    found: dict[str, list[Face]] = dataclasses.field(default_factory=dict)
+    """Faces to keep for the next start, by path; empty where none had to be looked for."""
 
 
 def locate(path: Path, root: Path | None) -> Path:
@@ -121,17 +123,23 @@ def _split(recipe: Recipe) -> tuple[list[Row], list[Row]]:
     return train, validation
 
 
-def _faces(rows: Sequence[Row], recipe: Recipe, keep: Path | None, progress: Progress) -> dict[str, list[Face]]:
-    """Faces by path: from the recipe's file, from an earlier start of this run, or found now."""
+def _faces(
+    rows: Sequence[Row], recipe: Recipe, kept: Path | None, progress: Progress
+) -> tuple[dict[str, list[Face]], dict[str, list[Face]]]:
+    """Faces by path, from the recipe's file, from an earlier start of this run, or found now; those to keep.
+
+    Files that cannot be read are in neither: that they show no face is not known, and the next start tries them again.
+    """
     known: dict[str, list[Face]] = {}
+    found = False
     if recipe.data.boxes is not None:
         file = locate(recipe.data.boxes, recipe.data.root)
         roots = [str(file.parent), str(recipe.data.root or ""), os.environ.get("UNMASK_DATA", "")]
         for name, faces in read_boxes(file).items():
             for root in roots:
                 known[os.path.normpath(os.path.join(root, name))] = faces  # noqa: PTH118
-    elif keep is not None and keep.is_file():
-        known = read_boxes(keep)
+    elif kept is not None and kept.is_file():
+        known = read_boxes(kept)
     unknown = [row.path for row in rows if row.path not in known]
     if unknown:
         finder = FaceFinder()
@@ -143,12 +151,12 @@ def _faces(rows: Sequence[Row], recipe: Recipe, keep: Path | None, progress: Pro
                     paths.append(path)
                 except IntakeError as error:
                     logger.warning("left out [%s]: %s: %s", error.code, path, error.message)
-                    known[path] = []
             known |= dict(zip(paths, finder.find(images), strict=True))
+            found = found or bool(paths)
             progress(min(start + _CHUNK, len(unknown)), len(unknown))
-        if keep is not None and recipe.data.boxes is None:
-            write_boxes(keep, known)
-    return {row.path: known[row.path] for row in rows}
+    return {
+        row.path: known[row.path] for row in rows if row.path in known
+    }, known if found and recipe.data.boxes is None else {}
 
 
 def _smaller(view: ViewConfig, size: int | None, zoom: float = 1.0) -> ViewConfig:
@@ -158,12 +166,28 @@ def _smaller(view: ViewConfig, size: int | None, zoom: float = 1.0) -> ViewConfi
     return dataclasses.replace(view, size=size, margin=view.margin * (size / view.size if zoom == 1 else 1))
 
 
+def forgery_weights(recipe: Recipe, answers: Answers) -> tuple[dict[str, float], dict[str, float]]:
+    """How often each forgery is drawn to train and to validate on, checked before any photo is read.
+
+    Raises:
+        ConfigError: an unknown name, or a weight below 0, or none above it.
+    """
+    kinds = [name for name, f in FORGERIES.items() if answers in (f.answers, "both") and f.by_default]
+    drawn = recipe.data.forgeries or dict.fromkeys(kinds, 1.0)
+    judged = recipe.validation.forgeries or drawn
+    for name, weights in (("data", drawn), ("validation", judged)):
+        check_names(weights)
+        if min(weights.values()) < 0 or max(weights.values()) == 0:
+            raise ConfigError("bad_weights", f"{name}.forgeries need weights >= 0 and one above, got {weights}")
+    return drawn, judged
+
+
 def build_streams(
     recipe: Recipe,
     view: ViewConfig,
     answers: Answers = "both",
     *,
-    keep_boxes: Path | None = None,
+    kept_boxes: Path | None = None,
     most: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Streams:
@@ -173,14 +197,15 @@ def build_streams(
         recipe: its ``data`` and ``validation`` parts, and the seed.
         view: how the detector sees images.
         answers: the detector's question; where the recipe names no forgeries, all that ask it are drawn.
-        keep_boxes: where faces that had to be found are kept for the next start.
+        kept_boxes: where an earlier start kept the faces it found, if there was one; nothing is written.
         most: use this many photos of each side only (a dry run).
         progress: told how many photos were searched for faces.
 
     Raises:
         DataError, ConfigError: see :class:`Recipe`; every message says what to change.
     """
-    data, held, seed = recipe.data, recipe.validation, recipe.seed
+    data, seed = recipe.data, recipe.seed
+    drawn, judged = forgery_weights(recipe, answers)
     clips = view.frames > 1
     if clips and data.manifest is None:
         raise ConfigError(
@@ -191,16 +216,24 @@ def build_streams(
     most = None if most is None else most * view.frames
     train, validation = (rows[:most] for rows in _split(recipe))
     rows = list({row.path: row for row in [*train, *validation]}.values())
-    faces = {} if view.kind == "frame" and data.manifest else _faces(rows, recipe, keep_boxes, progress)
+    known: dict[str, list[Face]] = {}
+    found: dict[str, list[Face]] = {}
+    if not (view.kind == "frame" and data.manifest):
+        known, found = _faces(rows, recipe, kept_boxes, progress)
+    faces = {row.path: known.get(row.path, []) for row in rows}
     if view.kind == "face" and not clips:  # of a clip only the middle frame needs a face: its stream asks
-        without = [path for path, found in faces.items() if not found]
-        if without:
-            logger.warning(
-                "%d of %d photos show no face and are left out, e.g. %s", len(without), len(rows), without[0]
-            )
+        unreadable = [path for path in faces if path not in known]
+        without = [path for path in known if not known[path]]
+        for what, paths in (("cannot be read", unreadable), ("show no face", without)):
+            if paths:
+                logger.warning("%d of %d photos %s and are left out, e.g. %s", len(paths), len(rows), what, paths[0])
         train, validation = ([r for r in part if faces[r.path]] for part in (train, validation))
         if not train or not validation:
-            raise DataError("no_faces", "no face was found in the photos to train or to validate on")
+            raise DataError(
+                "no_faces",
+                f"no photo with a face is left to {'validate' if train else 'train'} on: of {len(rows)}, "
+                f"{len(unreadable)} cannot be read and {len(without)} show no face",
+            )
     order = rng(seed, "validation order").permutation(len(validation))
     validation = [validation[i] for i in order]
     about: dict[str, Any] = {
@@ -221,6 +254,7 @@ def build_streams(
                 ClipStream(train, _smaller(view, data.size), faces, seed=seed, clips=data.clips, **change),
                 ClipStream(validation, view, faces, seed=seed, clips=data.clips, shuffle=False),
                 about,
+                found,
             )
         stream: SampleStream = ManifestStream(
             train,
@@ -235,9 +269,7 @@ def build_streams(
             post=post,
         )
         unseen = ManifestStream(validation, view, faces, seed=seed, shuffle=False, mask_policy=data.mask_policy)
-        return Streams(stream, unseen, about)
-    kinds = [name for name, f in FORGERIES.items() if answers in (f.answers, "both") and f.by_default]
-    drawn = data.forgeries or dict.fromkeys(kinds, 1.0)
+        return Streams(stream, unseen, about, found)
     common: dict[str, Any] = {"faces": faces, "post": data.post, "matched": data.matched}
     common |= {"recompressed": data.recompressed, "original": data.original, "early": data.early}
     common |= {"mask_policy": data.mask_policy}
@@ -254,8 +286,7 @@ def build_streams(
             rotate=data.rotate,
             **common,
         ),
-        ForgedStream(
-            validation, view, forgeries=held.forgeries or drawn, seed=seed + 1, jitter=0.0, flip=False, **common
-        ),
-        about | {"forgeries": {"train": drawn, "validation": held.forgeries or drawn}},
+        ForgedStream(validation, view, forgeries=judged, seed=seed + 1, jitter=0.0, flip=False, **common),
+        about | {"forgeries": {"train": drawn, "validation": judged}},
+        found,
     )

@@ -51,6 +51,21 @@ class CsvLog:
             csv.DictWriter(file, self._columns, lineterminator="\n").writerow(row)
 
 
+def summary_writer() -> Any:
+    """TensorBoard's class that writes events.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MissingExtraError(
+            "missing_extra", "tensorboard is not installed; get it with: pip install 'unmask[tensorboard]'"
+        ) from None
+    return SummaryWriter
+
+
 class Journal:
     """Everything a run writes for people; silent except on the first process.
 
@@ -76,13 +91,7 @@ class Journal:
         self._steps = CsvLog(out / "log.csv", resume_at)
         self._checks = CsvLog(out / "validation.csv", resume_at)
         if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise MissingExtraError(
-                    "missing_extra", "tensorboard is not installed; get it with: pip install 'unmask[tensorboard]'"
-                ) from None
-            self._events = SummaryWriter(str(out / "tensorboard"), purge_step=resume_at)
+            self._events = summary_writer()(str(out / "tensorboard"), purge_step=resume_at)
         self._console = Console(stderr=True)
         self._told, self._total = time.monotonic(), steps
         self._progress = Progress(

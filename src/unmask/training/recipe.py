@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from unmask.core.config import build, with_overrides
+from unmask.core.config import build, to_dict, with_overrides
 from unmask.core.errors import ConfigError
 from unmask.core.names import did_you_mean
 from unmask.data.degradations import PostConfig
@@ -263,6 +263,13 @@ def make_recipe(values: Mapping[str, Any]) -> Recipe:
             "measure the finished model on test data with `unmask evaluate`",
         )
     return build(Recipe, values)
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The whole resolved recipe as YAML that :func:`read_recipe` reads back."""
+    import yaml
+
+    return yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True, width=100)
 
 
 def parse_overrides(words: list[str]) -> dict[str, Any]:

@@ -16,26 +16,25 @@ import torch
 
 from unmask.core.allocator import keep_freed_memory
 from unmask.core.config import to_dict
-from unmask.core.errors import DataError, TrainingError
+from unmask.core.errors import DataError
 from unmask.core.files import sha256_file, write_text
 from unmask.core.types import Batch
 from unmask.core.version import __version__
+from unmask.data.faces import write_boxes
 from unmask.data.loader import make_loader
 from unmask.detectors.base import AnyDetector
 from unmask.detectors.weights import find_weights, load_state, save_weights
 from unmask.detectors.zoo import create_detector
 from unmask.training.calibrate import calibrate, far_point
+from unmask.training.checks import BOXES, RECIPE, WEIGHTS, check_folder, check_recipe
 from unmask.training.data import build_streams, locate
 from unmask.training.feed import hold
-from unmask.training.loop import LAST, Trainer
-from unmask.training.recipe import Recipe
+from unmask.training.loop import Trainer
+from unmask.training.recipe import Recipe, recipe_yaml
 from unmask.training.validation import Scored
 
 logger = logging.getLogger(__name__)
 
-RECIPE = "recipe.yaml"
-WEIGHTS = "weights.safetensors"
-BOXES = "boxes.parquet"
 SCORES = "validation_scores.csv"
 FacesProgress = Callable[[int, int], None]
 
@@ -72,6 +71,7 @@ def build_detector(recipe: Recipe) -> tuple[AnyDetector, dict[str, Any]]:
 def preview(recipe: Recipe, progress: FacesProgress = _silent) -> tuple[AnyDetector, Batch]:
     """The detector and a first batch, from as few photos as fill one; trains and writes nothing."""
     detector, _ = build_detector(recipe)
+    check_recipe(recipe, detector)
     streams = build_streams(
         recipe, detector.config.view, detector.answers, most=max(4, recipe.batch_size), progress=progress
     )
@@ -90,7 +90,8 @@ def train(
 
     Args:
         recipe: see :class:`Recipe`.
-        out: folder for weights, checkpoints and logs; new or empty, unless ``resume``.
+        out: folder for weights, checkpoints and logs; unless ``resume``, new or empty but for what a start left that
+            came to nothing. Nothing is written before all that can be checked without training was.
         resume: go on from the last checkpoint in ``out`` (from the start, if there is none yet).
         command: noted in the card.
         progress: told how many photos were searched for faces.
@@ -106,15 +107,13 @@ def train(
     from lightning.fabric import Fabric
 
     out = Path(out)
-    started = (out / LAST).is_file()
-    if out.is_dir() and any(out.iterdir()) and not resume and not os.environ.get("LOCAL_RANK"):
-        raise TrainingError(
-            "occupied", f"{out} is not empty; give --resume to go on with the run in it, or another --out"
-        )
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # the others come while the first one is at work
+    started = check_folder(out, recipe, resume=resume or not first)
     keep_freed_memory()
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     detector, start = build_detector(recipe)
+    check_recipe(recipe, detector)
     fabric = Fabric(
         accelerator=recipe.device,
         devices=recipe.devices,
@@ -123,17 +122,20 @@ def train(
     fabric.launch()
     with fabric.rank_zero_first():  # the first process finds faces and writes them down, the others read them
         streams = build_streams(
-            recipe, detector.config.view, detector.answers, keep_boxes=out / BOXES, progress=progress
+            recipe, detector.config.view, detector.answers, kept_boxes=out / BOXES, progress=progress
         )
+        if fabric.is_global_zero:
+            out.mkdir(parents=True, exist_ok=True)
+            if not started:
+                write_text(out / RECIPE, recipe_yaml(recipe))
+            if streams.found:
+                write_boxes(out / BOXES, streams.found)
     workers = recipe.workers if recipe.workers > 1 else 0
     held = []
     if fabric.is_global_zero:
-        out.mkdir(parents=True, exist_ok=True)
-        if not (out / RECIPE).is_file():
-            write_text(out / RECIPE, recipe_yaml(recipe))
         held = hold(streams.validation, recipe.validation.samples, recipe.batch_size, workers)
     trainer = Trainer(recipe, detector, streams.train, held, out, fabric)
-    if resume and started:
+    if started:
         trainer.resume()
     trainer.fit()
     trainer.load_best()
@@ -193,13 +195,6 @@ def calibration_meta(scored: Scored, seed: int) -> dict[str, Any]:
         point = far_point(scored.nearest, scored.labels)
         meta["thresholds"] |= {"distance": point["threshold"], "distance_point": point}
     return meta
-
-
-def recipe_yaml(recipe: Recipe) -> str:
-    """The whole resolved recipe as YAML that :func:`read_recipe` reads back."""
-    import yaml
-
-    return yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True, width=100)
 
 
 def code_version() -> dict[str, str]:
