@@ -49,19 +49,6 @@ def test_wider_squares_follow_each_face_where_there_is_more_to_see() -> None:
     assert [v.box[2] - v.box[0] for v in cut] == [40, 80, 200, 200]
 
 
-def test_small_faces_are_seen_with_more_around_them_where_nothing_is_enlarged() -> None:
-    image = np.random.default_rng(0).integers(0, 255, (200, 300, 3), np.uint8)
-    small, large = Face((100, 90, 120, 110)), Face((40, 40, 160, 160))
-    config = ViewConfig(size=64, margin=1.5, enlarge=False)
-    first, second = views(image, [small, large], config)
-    assert first.box == (78, 68, 142, 132) and second.box == (10, 10, 190, 190)
-    np.testing.assert_array_equal(first.pixels, image[68:132, 78:142])
-    (tiny,) = views(image[:50, :40], [Face((10, 10, 20, 20))], config)
-    assert tiny.box[2] - tiny.box[0] == 50, "no more than the image has"
-    (whole,) = views(image, [], config)
-    assert whole.box[2] - whole.box[0] == 300
-
-
 def test_one_view_per_face_in_order() -> None:
     faces = [FACE, Face((300, 10, 340, 60))]
     assert [v.face for v in views(PHOTO, faces, ViewConfig(size=32))] == faces

@@ -77,9 +77,6 @@ class ViewConfig:
     wider: tuple[float, ...] = ()
     """Further squares around each face, this many times wider than the first (``face`` only); a face's logit and mask
     are the mean over its squares."""
-    enlarge: bool = True
-    """False: a square shows at least ``size`` pixels of the image, if it has so many: a small face is seen with more
-    around it instead of enlarged (``face`` only)."""
     crops: int = 5
     """At most this many squares per image, those nearest the faces first (``native`` only)."""
     frames: int = 1

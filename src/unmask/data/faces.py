@@ -112,15 +112,14 @@ def align(
     return pixels.astype(np.uint8), matrix
 
 
-def square_around(face: Face, margin: float, least: int = 1) -> tuple[int, int, int, int]:
-    """The whole-pixel square (x1, y1, x2, y2) of ``margin`` times the longer side, at least ``least`` pixels, centred
-    on the face's box.
+def square_around(face: Face, margin: float) -> tuple[int, int, int, int]:
+    """The whole-pixel square (x1, y1, x2, y2) of ``margin`` times the longer side, centred on the face's box.
 
     >>> square_around(Face((10, 10, 20, 30)), 1.5)
     (0, 5, 30, 35)
     """
     x1, y1, x2, y2 = face.box
-    side = max(least, round(margin * max(x2 - x1, y2 - y1)))
+    side = max(1, round(margin * max(x2 - x1, y2 - y1)))
     left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
     return left, top, left + side, top + side
 

@@ -53,11 +53,11 @@ class View:
 def views(image: UInt8Image, faces: Sequence[Face], config: ViewConfig) -> list[View]:
     """What a detector with ``config`` sees of an image (H, W, 3) with these faces.
 
-    ``face``: one square per face, ``margin`` times the longer side of its box (without ``enlarge`` at least ``size``
-    pixels) but never more than the image's longer side, moved inside the image where it fits (a mirrored border shows
-    nothing new), resized to ``size`` (area average when shrinking, bilinear when enlarging), and for each number in
-    ``wider`` a square so many times wider, if the image has more to show; without faces one square over the whole
-    frame, ``face`` None, which the caller may refuse for a detector that needs a face.
+    ``face``: one square per face, ``margin`` times the longer side of its box but never more than the image's longer
+    side, moved inside the image where it fits (a mirrored border shows nothing new), resized to ``size`` (area
+    average when shrinking, bilinear when enlarging), and for each number in ``wider`` a square so many times wider, if
+    the image has more to show; without faces one square over the whole frame, ``face`` None, which the caller may
+    refuse for a detector that needs a face.
 
     ``frame``: that square over the whole frame, whatever faces there are.
 
@@ -74,8 +74,7 @@ def views(image: UInt8Image, faces: Sequence[Face], config: ViewConfig) -> list[
     result = []
     for face in chosen:
         margins = [config.margin * times for times in (1.0, *config.wider)] if face else [1.0]
-        least = 1 if config.enlarge or not face else config.size
-        boxes = [_inside(square_around(face or Face((0, 0, w, h)), margin, least), h, w) for margin in margins]
+        boxes = [_inside(square_around(face or Face((0, 0, w, h)), margin), h, w) for margin in margins]
         result += [View(resized(_cut(image, box), config.size), face, box) for box in dict.fromkeys(boxes)]
     return result
 

@@ -187,7 +187,7 @@ def create_detector(name: str, **overrides: Any) -> AnyDetector:
         ConfigError: unknown name or field (the message names the nearest known one), or settings that contradict.
 
     >>> create_detector("npr", view={"size": 128}).config.view
-    ViewConfig(kind='native', size=128, margin=1.6, wider=(), enlarge=True, crops=5, frames=1)
+    ViewConfig(kind='native', size=128, margin=1.6, wider=(), crops=5, frames=1)
     """
     entry = find_detector(name)
     config = build(type(entry.config), with_overrides(to_dict(entry.config), _dotted(overrides)))

@@ -1,6 +1,6 @@
 """Settle trained weights on whole photos of held-out people: how to look, how to calibrate, where to cut.
 
-python -m unmask.evaluation.settle WEIGHTS.safetensors --data MANIFEST --views 256:1.6 320:2.0:own --out NEW.safetensors
+python -m unmask.evaluation.settle WEIGHTS.safetensors --data MANIFEST --views 256:1.6 320:1.6+2.6 --out NEW.safetensors
 
 Training validates on single views as its stream makes them; people hand in whole photos. Of the views (pixels and
 margins of a face's squares) those with the best AUC are kept, then calibration, thresholds and mask threshold are set
@@ -65,7 +65,7 @@ def settle(
     Args:
         weights: what training wrote.
         rows: labelled images of people that the weights were not trained on.
-        looks: ``SIZE:MARGIN[+MARGIN…][:own]`` of the face view; the best is kept.
+        looks: ``SIZE:MARGIN[+MARGIN…]`` of the face view; the best is kept.
         out: the ``.safetensors`` file to write.
         boxes: faces by path; other images are searched.
         half: store float16.
@@ -115,26 +115,24 @@ _REPLACED = ("calibration", "thresholds", "held_out", "metrics", "config", "answ
 
 
 def read_view(look: str, view: ViewConfig) -> ViewConfig:
-    """``SIZE:MARGIN[+MARGIN…]`` as a face view: one square of the first margin, wider ones of the others; with ``:own``
-    small faces are not enlarged.
+    """``SIZE:MARGIN[+MARGIN…]`` as a face view: one square of the first margin, wider ones of the others.
 
     Raises:
         ConfigError: another form, or margins that do not grow.
 
     >>> read_view("320:1.6+3.2", ViewConfig())
-    ViewConfig(kind='face', size=320, margin=1.6, wider=(2.0,), enlarge=True, crops=5, frames=1)
+    ViewConfig(kind='face', size=320, margin=1.6, wider=(2.0,), crops=5, frames=1)
     """
     try:
-        size, text, *rest = look.split(":")
+        size, text = look.split(":")
         margins = [float(margin) for margin in text.split("+")]
-        if rest not in ([], ["own"]) or not (margins[0] > 0 and all(a < b for a, b in pairwise(margins))):
+        if not (margins[0] > 0 and all(a < b for a, b in pairwise(margins))):
             raise ValueError
         wider = tuple(round(margin / margins[0], 4) for margin in margins[1:])
-        return dataclasses.replace(view, kind="face", size=int(size), margin=margins[0], wider=wider, enlarge=not rest)
+        return dataclasses.replace(view, kind="face", size=int(size), margin=margins[0], wider=wider)
     except ValueError:
         raise ConfigError(
-            "bad_view",
-            f"expected SIZE:MARGIN[+MARGIN...][:own] with growing margins (320:1.6+2.6, 320:2.0:own), got '{look}'",
+            "bad_view", f"expected SIZE:MARGIN or SIZE:MARGIN+MARGIN with growing margins (320:1.6+2.6), got '{look}'"
         ) from None
 
 
@@ -163,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", default="val", help="rows of this split (default: val)")
     parser.add_argument("--without", nargs="*", default=[], metavar="KIND", help="manipulations to leave out")
     parser.add_argument(
-        "--views", nargs="+", required=True, metavar="SIZE:MARGIN[+MARGIN][:own]", help="face views to choose from"
+        "--views", nargs="+", required=True, metavar="SIZE:MARGIN[+MARGIN]", help="face views to choose from"
     )
     parser.add_argument("--boxes", type=Path, default=None, help="face boxes file; else faces are searched")
     parser.add_argument("--half", action="store_true", help="store float16")
