@@ -5,9 +5,9 @@
 Writes four data sets, each with a manifest.csv: ``val`` (the people held out of training; models were selected and
 thresholds set on these people), ``events`` (other people at work and at events, who test these thresholds),
 ``people`` (the twenty of fixtures_pd_cc0, never seen by anything), ``ffhq`` (development evaluation only). Per photo
-three edits of the kinds that are drawn by default and one re-synthesis; in all sets but ``val``, by which things are
-chosen, also one edit of each kind that no shipped weights may be trained on. Both classes are JPEG quality 95. Prints
-counts and data hashes.
+three edits of the kinds that are drawn by default and one re-synthesis. All sets but ``val``, by which things are
+chosen, also get an unseen.csv: the same genuine images and one edit of each kind that no shipped weights may be trained
+on. Both classes are JPEG quality 95. Prints counts and data hashes.
 """
 
 from __future__ import annotations
@@ -38,16 +38,25 @@ def forge(name: str, rows: list[Row], data: Path, out: Path, split: str) -> None
     common = {"seed": SEED, "image_format": "jpg", "groups": groups}
     edited = write_forgeries(data, list(names), out / name / "edited", find_faces, per_photo=3, **common)
     made = write_forgeries(data, list(names), out / name / "generated", find_faces, kinds=("resynthesis",), **common)
-    found, problems = edited.rows + [row for row in made.rows if row.label], edited.problems + made.problems
+    tell(out / name / "manifest.csv", edited.rows + [row for row in made.rows if row.label], name, split)
+    problems = edited.problems + made.problems
     if name != "val":
         common |= {"kinds": LEFT_OUT, "per_photo": len(LEFT_OUT)}
         unseen = write_forgeries(data, list(names), out / name / "unseen", find_faces, **common)
-        found, problems = found + without_copies(unseen.rows, edited.rows), problems + unseen.problems
-    joined = [replace(row, split=split, source=name) for row in found]
-    write_manifest(out / name / "manifest.csv", joined, overwrite=True)
+        rows_of_it = [row for row in edited.rows if not row.label] + without_copies(unseen.rows, edited.rows)
+        tell(out / name / "unseen.csv", rows_of_it, name, split)
+        problems += unseen.problems
+    if problems:
+        print(f"{name}: {len(problems)} problems, {problems[0]} first")
+
+
+def tell(file: Path, rows: list[Row], name: str, split: str) -> None:
+    """Write a manifest and print what it holds."""
+    joined = [replace(row, split=split, source=name) for row in rows]
+    write_manifest(file, joined, overwrite=True)
     reals = sum(row.label == 0 for row in joined)
     print(
-        f"{name}: {reals} real, {len(joined) - reals} fake, {len(problems)} problems; "
+        f"{file.parent.name}/{file.name}: {reals} real, {len(joined) - reals} fake; "
         f"data hash {Manifest(tuple(joined)).sha256[:16]}"
     )
 
