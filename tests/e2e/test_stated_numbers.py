@@ -26,8 +26,8 @@ def measured(name: str, row: str) -> list[str]:
 def stated() -> dict[str, dict[str, str]]:
     """AUC with its interval, pixel F1 / IoU / AUC, counts of verdicts of the edits of each development set."""
     found = {}
-    for name in ("fixtures-local", "people", "ffhq", "events"):
-        row = "all images" if name == "fixtures-local" else "edits only"
+    for name in ("fixtures-local", "people", "ffhq", "events", "people-unseen", "events-unseen", "ffhq-unseen"):
+        row = "all images" if "-" in name else "edits only"
         _, _, auc, *_, f1, iou, pixel, reals, fakes, _ = measured(name, row)
         found[name] = {"auc": auc, "mask": f"{f1} / {iou} / {pixel}"}
         found[name] |= {"reals": reals.replace("/", " of "), "fakes": fakes.replace("/", " of ")}
@@ -40,6 +40,9 @@ def test_the_cards_summary_is_that_of_its_tables() -> None:
         "people": "| `people`",
         "fixtures-local": "| `fixtures_pd_cc0` local edits",
         "ffhq": "| `ffhq`:",
+        "people-unseen": "| unseen kinds, `people`",
+        "events-unseen": "| unseen kinds, `events`",
+        "ffhq-unseen": "| unseen kinds, `ffhq`",
     }
     for name, numbers in stated().items():
         line = next(line for line in CARD.splitlines() if line.startswith(heads[name]))
@@ -58,6 +61,8 @@ def test_the_readme_states_what_the_card_measured() -> None:
         r"Of 186 further genuine images .*, one was called `fake`", readme
     )
     assert f"{events['fakes']}, AUC {events['auc']}" in readme
+    unseen = [stated()[f"{name}-unseen"]["auc"].split(" ")[0] for name in ("people", "events", "ffhq")]
+    assert "{} on those twenty people, {} on the further photos, {} on FFHQ".format(*unseen) in readme
     standing = next(found for line in CARD.splitlines() if (found := cells(line))[0] == "people" and len(found) == 7)
     assert (
         standing[3] == "0 of 30"
