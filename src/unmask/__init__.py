@@ -26,7 +26,8 @@ def load(name_or_file: str | Path | None = None, *, device: str = "auto") -> Ana
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"`` or any torch device string.
 
     Raises:
-        WeightsError: the name or file is unknown or its content does not fit.
+        ConfigError: no weights of that name.
+        WeightsError: the file is missing, or its content does not fit.
     """
     from unmask.analysis.analyzer import load_analyzer
 

@@ -134,7 +134,7 @@ def test_one_call_raises_a_typed_error(edited: Analyzer, tmp_path: Path) -> None
 
 
 def test_wrong_names_and_devices_are_typed_errors(tiny_weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError):
+    with pytest.raises(ConfigError, match="shipped name"):
         load_analyzer("no-such-weights")
     with pytest.raises(WeightsError) as caught:
         load_analyzer(tmp_path / "default.json")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
-from unmask.core.errors import DataError
+from unmask.core.errors import ConfigError, DataError
 from unmask.core.types import Face, Sample, ViewConfig
 from unmask.data.degradations import NO_POST, PostConfig
 from unmask.data.forged import ForgedStream, _mirrored, _moved, _touches, _turned
@@ -202,7 +202,7 @@ def test_bad_settings_are_refused(photos: list[Row]) -> None:
         ForgedStream([Row("a.png", 1)], VIEW, {"a.png": []})
     with pytest.raises(DataError, match="no face boxes"):
         ForgedStream(photos, VIEW)
-    with pytest.raises(DataError, match="did you mean 'inpaint'"):
+    with pytest.raises(ConfigError, match="did you mean 'inpaint'"):
         stream(photos, forgeries={"inpant": 1})
     with pytest.raises(DataError, match="one above"):
         stream(photos, forgeries={"warp": 0.0})

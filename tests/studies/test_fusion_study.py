@@ -215,7 +215,7 @@ def test_the_command_writes_a_report_and_a_detector_that_answers_alike(
     assert main(["detect", rows[1].path, "--detector", str(out / "weights.safetensors"), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["status"] != "error" and answer["detector"]  # noise shows no face
-    assert main([*words, "--out", str(out)]) == 2  # nothing is overwritten
+    assert main([*words, "--out", str(out)]) == 1  # nothing is overwritten
 
 
 def test_maps_of_the_tables_images_are_read(measured: tuple[list[Row], Path]) -> None:

@@ -225,8 +225,8 @@ def load_analyzer(name_or_file: str | Path | None = None, *, device: str = "auto
         clips: take weights of a detector of clips too; it has no answer for single images.
 
     Raises:
-        WeightsError: unknown, damaged, or nothing is shipped.
-        ConfigError: no such device; ``needs_frames``: the detector looks at clips.
+        WeightsError: a missing or damaged file, or nothing is shipped.
+        ConfigError: no such name; no such device; ``needs_frames``: the detector looks at clips.
     """
     place = _device(device)
     if name_or_file is None or str(name_or_file) == "default":
