@@ -14,10 +14,9 @@ import numpy.typing as npt
 from unmask.core.errors import ConfigError, DataError
 from unmask.core.files import real_path
 from unmask.evaluation.predictions import Predictions, read_predictions
-from unmask.metrics.bootstrap import bootstrap_image
-from unmask.metrics.image import auc, split_scores
-from unmask.metrics.measure import Measure, plain
+from unmask.metrics.measure import plain
 from unmask.metrics.statistics import delong, mcnemar, paired_bootstrap_auc, paired_t
+from unmask.metrics.suite import image_metrics
 
 SHOWN = 3
 
@@ -101,8 +100,7 @@ def compare(paths: Sequence[str | Path], *, seed: int = 0) -> dict[str, Any]:
         )
     described = []
     for path, name, p in zip(paths, names, files, strict=True):
-        limits = bootstrap_image(p["score"], labels, families, ranking=p["logit"], seed=seed)
-        area = Measure(auc(split_scores(p["logit"], labels)).value, *limits.get("auc", ()))
+        area = image_metrics(p["score"], labels, families, ranking=p["logit"], seed=seed)["auc"]
         about = {key: p.about.get(key) for key in ("weights_sha256", "data_sha256", "thresholds", "matching")}
         described.append({"name": name, "path": str(path), "auc": area.as_json(), **about})
     pairs = [

@@ -16,8 +16,7 @@ import numpy.typing as npt
 from unmask.data.manifest import Row
 from unmask.evaluation.baselines import metadata_scores
 from unmask.evaluation.predictions import PIXEL, Predictions
-from unmask.metrics.bootstrap import bootstrap_image, bootstrap_means
-from unmask.metrics.image import auc, average_precision, eer, split_scores
+from unmask.metrics.bootstrap import bootstrap_means
 from unmask.metrics.measure import Measure, missing
 from unmask.metrics.pixel import PixelMetrics
 from unmask.metrics.statistics import clopper_pearson
@@ -114,10 +113,8 @@ def _ranked(
     known = ~np.isnan(values)
     if not known.any():
         return {name: missing("not available") for name in RANKED}
-    scores = split_scores(values[known], labels[known])
-    found = {"auc": auc(scores), "ap": average_precision(scores), "eer": eer(scores)}
-    limits = bootstrap_image(values[known], labels[known], np.asarray(families)[known], seed=seed)
-    return {n: m if m.reason or n not in limits else Measure(m.value, *limits[n]) for n, m in found.items()}
+    found = image_metrics(values[known], labels[known], np.asarray(families)[known].tolist(), seed=seed)
+    return {name: found[name] for name in RANKED}
 
 
 def _pair_order(part: Predictions, seed: int) -> Measure:
