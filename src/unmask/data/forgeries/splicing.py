@@ -60,6 +60,24 @@ def find_centre(
     return float(xs[column]), float(ys[row])
 
 
+def patch_from_elsewhere(
+    image: UInt8Image,
+    region: Region,
+    rng: np.random.Generator,
+    donors: Sequence[UInt8Image],
+    *,
+    share: float,
+    largest: float,
+) -> UInt8Image | None:
+    """A patch for the region's box (h, w, 3), turned by up to 20 degrees and scaled by 0.8 to ``largest``: with
+    probability ``share`` from a donor if there are any, else from elsewhere in the photo; None where none fits."""
+    source = donors[int(rng.integers(len(donors)))] if donors and rng.random() < share else image
+    centre = find_centre(source, image, region, rng)
+    if centre is None:
+        return None
+    return moved_patch(source, region, centre, rng, rng.uniform(0.8, largest), rng.uniform(-20, 20))
+
+
 def draw_splice(
     image: UInt8Image, face: Face | None, rng: np.random.Generator, donors: Sequence[UInt8Image]
 ) -> Draft | None:
@@ -69,11 +87,9 @@ def draw_splice(
     region = rasterize(outline, shape, rng) if rng.random() < 0.3 else soft_region(outline, shape, rng)
     if region is None:
         return None
-    source = donors[int(rng.integers(len(donors)))] if donors and rng.random() < 0.6 else image
-    centre = find_centre(source, image, region, rng)
-    if centre is None:
+    patch = patch_from_elsewhere(image, region, rng, donors, share=0.6, largest=1.3)
+    if patch is None:
         return None
-    patch = moved_patch(source, region, centre, rng, rng.uniform(0.8, 1.3), rng.uniform(-20, 20))
     if rng.random() < 0.5:  # bring its light close to the place it goes to
         inside = region.weight > 0.5
         patch = u8(patch + rng.uniform(0.5, 1.0) * (image[region.box][inside].mean(0) - patch[inside].mean(0)))
