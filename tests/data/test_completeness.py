@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from test_intake import PHOTO, SAMPLES, chunk, code_of, encode, png
 
 from unmask.core.errors import IntakeError
@@ -48,14 +48,8 @@ def test_restart_intervals_of_one_block_and_early_scans() -> None:
         assert code_of(data[:cut] + b"\xff\xd9") == code_of(data[: cut + 2] + b"\xff\xd9") == "truncated"
 
 
-PNG_ROWS = [
-    (1, 0, 3),
-    (4, 3, 9),
-    (8, 0, 17),
-    (8, 2, 51),
-    (16, 4, 68),
-    (8, 6, 68),
-]  # bits, colour type, bytes of 17 pixels
+# bits, colour type, bytes of 17 pixels
+PNG_ROWS = [(1, 0, 3), (4, 3, 9), (8, 0, 17), (8, 2, 51), (16, 4, 68), (8, 6, 68)]
 
 
 @pytest.mark.parametrize(("bits", "colour", "row"), PNG_ROWS)
@@ -111,3 +105,9 @@ def test_a_large_png_text_is_too_large(behind: bool) -> None:
         decode(data[:at] + text + data[at:])
     assert caught.value.code == "too_large"
     assert caught.value.message.endswith("a text or colour profile stored in the PNG file is too large when unpacked")
+
+
+def test_a_process_that_allows_truncated_files_does_not_soften_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    assert code_of(SAMPLES["JPEG"][:-300]) == "truncated"
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True

@@ -287,12 +287,6 @@ def test_half_a_file_is_truncated(kind: str) -> None:
     assert code_of(data[: len(data) // 2 if kind != "animated GIF" else 200]) == "truncated"
 
 
-def test_a_process_that_allows_truncated_files_does_not_soften_us(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    assert code_of(SAMPLES["JPEG"][:-300]) == "truncated"
-    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
-
-
 @pytest.mark.parametrize(
     ("data", "code"),
     [

@@ -154,9 +154,8 @@ def _faces(
             known |= dict(zip(paths, finder.find(images), strict=True))
             found = found or bool(paths)
             progress(min(start + _CHUNK, len(unknown)), len(unknown))
-    return {
-        row.path: known[row.path] for row in rows if row.path in known
-    }, known if found and recipe.data.boxes is None else {}
+    wanted = {row.path: known[row.path] for row in rows if row.path in known}
+    return wanted, known if found and recipe.data.boxes is None else {}
 
 
 def _smaller(view: ViewConfig, size: int | None, zoom: float = 1.0) -> ViewConfig:
